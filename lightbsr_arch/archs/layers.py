@@ -1,0 +1,73 @@
+"""The parts that LightBSR and KDSR share: mean shift, ConvNeXt body and block, upsampler.
+
+ConvNeXt block: "A ConvNet for the 2020s", CVPR 2022, https://arxiv.org/abs/2201.03545.
+"""
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
+
+
+class MeanShift(nn.Module):
+    """Subtracts the DIV2K mean colour and adds it back; images are RGB in [0, 1], shape (B, 3, H, W).
+
+    The mean is a constant, not a parameter, and is not in the state dict.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer('mean', torch.tensor(DIV2K_MEAN).view(1, 3, 1, 1), persistent=False)
+
+    def subtract(self, image: Tensor) -> Tensor:
+        return image - self.mean
+
+    def add(self, image: Tensor) -> Tensor:
+        return image + self.mean
+
+
+class ConvNeXtBody(nn.Module):
+    """Depthwise 7x7, LayerNorm over channels, two pointwise layers, LayerScale; without the residual.
+
+    Args:
+        num_feat: Channels C of the features (B, C, H, W).
+        layer_scale: Start value of LayerScale's gamma.
+    """
+
+    def __init__(self, num_feat: int, layer_scale: float = 1e-6) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(num_feat, num_feat, 7, padding=3, groups=num_feat)
+        self.norm = nn.LayerNorm(num_feat, eps=1e-6)
+        self.expand = nn.Linear(num_feat, 2 * num_feat)
+        self.act = nn.GELU()
+        self.project = nn.Linear(2 * num_feat, num_feat)
+        self.gamma = nn.Parameter(torch.full((num_feat,), layer_scale))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.depthwise(x).permute(0, 2, 3, 1)
+        y = self.project(self.act(self.expand(self.norm(y))))
+        return (self.gamma * y).permute(0, 3, 1, 2)
+
+
+class ConvNeXtBlock(ConvNeXtBody):
+    """The body with its residual."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + super().forward(x)
+
+
+class Upsampler(nn.Sequential):
+    """Convolutions and pixel shuffles up to `scale`, then a convolution to RGB, without activations.
+
+    Raises:
+        ValueError: `scale` is not 2, 3 or 4.
+    """
+
+    def __init__(self, scale: int, num_feat: int) -> None:
+        if scale not in (2, 3, 4):
+            raise ValueError(f'scale must be 2, 3 or 4, got {scale!r}')
+        layers: list[nn.Module] = []
+        for factor in {2: [2], 3: [3], 4: [2, 2]}[scale]:
+            layers += [nn.Conv2d(num_feat, num_feat * factor**2, 3, padding=1), nn.PixelShuffle(factor)]
+        super().__init__(*layers, nn.Conv2d(num_feat, 3, 3, padding=1))

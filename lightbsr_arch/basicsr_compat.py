@@ -1,0 +1,417 @@
+"""Every workaround for BasicSR 1.4.2 beside today's torch and torchvision, one function each.
+
+`prepare_import` runs before BasicSR's first import, `apply` after it; both may be called any number of times.
+Each function says what it mends (symptom), where it was seen, and when it can go. "Seen" is BasicSR 1.4.2 with
+torch 2.13 and torchvision 0.28 unless it says otherwise; all can go with a BasicSR release that mends them.
+"""
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import logging
+import math
+import os
+import random
+import sys
+import types
+from collections.abc import Callable, Iterator
+from typing import Any, Optional
+
+import numpy as np
+import torch
+from torch import nn
+
+from . import checkpoints
+from .config import suggest
+
+Options = dict[str, Any]
+
+
+# ---------------------------------------------------------------------------------------------- before the import
+def prepare_import() -> None:
+    """Makes `import basicsr` work."""
+    declare_missing_operators()
+    stand_in_for_functional_tensor()
+
+
+def declare_missing_operators() -> None:
+    """RuntimeError: operator torchvision::nms does not exist.
+
+    A torchvision whose compiled operators do not load (a CUDA build beside a CPU torch). Declaring them lets it import;
+    nothing here calls them. Can go when torchvision imports without its operators.
+    """
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError as error:
+        if 'torchvision::' not in str(error):
+            raise
+        for name in [n for n in sys.modules if n.split('.')[0] == 'torchvision']:
+            del sys.modules[name]
+        library = torch.library.Library('torchvision', 'FRAGMENT')
+        library.define('nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
+        library.define('qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
+        _libraries.append(library)
+        importlib.import_module('torchvision')
+
+
+_libraries: list[torch.library.Library] = []  # a library's operators live as long as it does
+
+
+def stand_in_for_functional_tensor() -> None:
+    """ModuleNotFoundError: No module named 'torchvision.transforms.functional_tensor', on any import of basicsr.
+
+    torchvision >= 0.17 has dropped the module; BasicSR needs `rgb_to_grayscale` of it.
+    """
+    name = 'torchvision.transforms.functional_tensor'
+    if name in sys.modules or importlib.util.find_spec(name) is not None:
+        return
+    from torchvision.transforms.functional import rgb_to_grayscale
+    module = types.ModuleType(name)
+    module.rgb_to_grayscale = rgb_to_grayscale
+    sys.modules[name] = module
+
+
+# ----------------------------------------------------------------------------------------------- after the import
+def apply(prepare_options: Callable[[Options], None] = lambda opt: None) -> None:
+    """Patches BasicSR, once.
+
+    Args:
+        prepare_options: Called with the parsed option file before the run, to complete and check it in place.
+    """
+    import basicsr.train
+    if getattr(basicsr.train, '_lightbsr_arch', False):
+        return
+    basicsr.train._lightbsr_arch = True
+    for patch in (suggest_registered_names, position_samples, count_whole_batches, reseed_workers, share_lmdb,
+                  average_buffers, reach_warmup_rate, save_whole_files, load_named_weights, refuse_untrained_test,
+                  resume_anywhere, rehearse_before_archiving):
+        patch()
+    hook_options(prepare_options)
+
+
+def hook_options(prepare_options: Callable[[Options], None]) -> None:
+    """No place to complete or check options before a run acts on them; `num_gpu: 1` fails on a machine without GPU."""
+    import basicsr.test
+    import basicsr.train
+    parse = basicsr.train.parse_options
+
+    @functools.wraps(parse)
+    def parse_options(root_path: str, is_train: bool = True) -> tuple[Options, Any]:
+        opt, args = parse(root_path, is_train)
+        if opt['num_gpu'] and not torch.cuda.is_available():
+            print(f'num_gpu is {opt["num_gpu"]}, but there is no CUDA device: running on the CPU.', file=sys.stderr)
+            opt['num_gpu'] = 0
+        prepare_options(opt)
+        return opt, args
+
+    basicsr.train.parse_options = basicsr.test.parse_options = parse_options
+
+
+def suggest_registered_names() -> None:
+    """KeyError: "No object named 'LigthBSR' found in 'arch' registry!", without a hint."""
+    from basicsr.utils.registry import Registry
+
+    def get(self: Registry, name: str, suffix: str = 'basicsr') -> Any:
+        found = self._obj_map.get(name, self._obj_map.get(f'{name}_{suffix}'))
+        if found is None:
+            raise ValueError(f'there is no {self._name} named {name!r}{suggest(name, list(self._obj_map))}')
+        return found
+
+    Registry.get = get
+
+
+class SampleIndex(int):
+    """An image's index that also tells its place in the run: the epoch and the position in the enlarged epoch."""
+
+    epoch: int
+    position: int
+
+    def __new__(cls, index: int, epoch: int, position: int) -> SampleIndex:
+        self = super().__new__(cls, index)
+        self.epoch, self.position = epoch, position
+        return self
+
+    def __getnewargs__(self) -> tuple[int, int, int]:
+        return int(self), self.epoch, self.position
+
+
+def position_samples() -> None:
+    """A data set is told the image's index alone, so it cannot draw another crop in each epoch without global state."""
+    import basicsr.train
+    from basicsr.data.data_sampler import EnlargedSampler
+
+    class PositionedSampler(EnlargedSampler):
+        def __iter__(self) -> Iterator[SampleIndex]:
+            generator = torch.Generator().manual_seed(self.epoch)
+            positions = torch.randperm(self.total_size, generator=generator).tolist()
+            for position in positions[self.rank::self.num_replicas]:
+                yield SampleIndex(position % len(self.dataset), self.epoch, position)
+
+    basicsr.train.EnlargedSampler = PositionedSampler
+
+
+def count_whole_batches() -> None:
+    """Training stops before total_iter, or trains nothing, and reports success.
+
+    The epochs are counted in batches rounded up, but the loader drops the last, incomplete one.
+    """
+    import basicsr.train
+    create = basicsr.train.create_train_val_dataloader
+
+    @functools.wraps(create)
+    def create_train_val_dataloader(opt: Options, logger: logging.Logger) -> tuple:
+        if 'train' not in opt['datasets']:
+            raise ValueError('the option file has no datasets.train section')
+        train_loader, sampler, val_loaders, _, total_iters = create(opt, logger)
+        if len(train_loader) == 0:
+            raise ValueError(f'{len(sampler)} training samples per epoch and process do not fill one batch of '
+                             f'{train_loader.batch_size}: lower datasets.train.batch_size_per_gpu or raise '
+                             'datasets.train.dataset_enlarge_ratio')
+        return train_loader, sampler, val_loaders, math.ceil(total_iters / len(train_loader)), total_iters
+
+    basicsr.train.create_train_val_dataloader = create_train_val_dataloader
+
+
+def reseed_workers() -> None:
+    """Crops and flips repeat every epoch: workers are seeded to the same value each time they start.
+
+    For BasicSR's own data sets; torch gives each worker of each epoch its own seed.
+    """
+    import basicsr.data
+
+    def worker_init_fn(worker_id: int, num_workers: int, rank: int, seed: int) -> None:
+        worker_seed = (torch.initial_seed() + rank) % 2**32
+        np.random.seed(worker_seed)
+        random.seed(worker_seed)
+
+    basicsr.data.worker_init_fn = worker_init_fn
+
+
+def share_lmdb() -> None:
+    """lmdb.Error: The environment is already open in this process, when two data sets read one LMDB folder."""
+    import lmdb
+    from basicsr.utils import file_client
+    environments: dict[tuple[int, str], lmdb.Environment] = {}
+
+    class SharedLmdbBackend(file_client.LmdbBackend):
+        def __init__(self, db_paths: str | list[str], client_keys: str | list[str] = 'default', readonly: bool = True,
+                     lock: bool = False, readahead: bool = False) -> None:
+            self.db_paths = [db_paths] if isinstance(db_paths, str) else db_paths
+            client_keys = [client_keys] if isinstance(client_keys, str) else client_keys
+            self._client = {}
+            for client, path in zip(client_keys, self.db_paths, strict=True):
+                place = os.getpid(), os.path.realpath(path)  # an environment may not cross a fork
+                if place not in environments:
+                    environments[place] = lmdb.open(path, readonly=readonly, lock=lock, readahead=readahead)
+                self._client[client] = environments[place]
+
+    file_client.FileClient._backends['lmdb'] = SharedLmdbBackend
+
+
+def average_buffers() -> None:
+    """The averaged (EMA) network keeps BatchNorm's statistics of its first day: only parameters are averaged."""
+    from basicsr.models.base_model import BaseModel
+
+    @torch.no_grad()
+    def model_ema(self: BaseModel, decay: float = 0.999) -> None:
+        source = self.get_bare_model(self.net_g)
+        for average, current in zip(self.net_g_ema.parameters(), source.parameters(), strict=True):
+            average.lerp_(current, 1 - decay)
+        for average, current in zip(self.net_g_ema.buffers(), source.buffers(), strict=True):
+            average.copy_(current)
+
+    BaseModel.model_ema = model_ema
+
+
+def reach_warmup_rate() -> None:
+    """Warm-up with MultiStepLR never arrives: the scheduler goes on from the rate of the last warm-up step."""
+    from basicsr.models.base_model import BaseModel
+
+    def update_learning_rate(self: BaseModel, current_iter: int, warmup_iter: int = -1) -> None:
+        groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
+        for group in groups:
+            group['lr'] = group.get('nominal_lr', group['lr'])
+        if current_iter > 1:
+            for scheduler in self.schedulers:
+                scheduler.step()
+        for group in groups:
+            group['nominal_lr'] = group['lr']
+            if current_iter < warmup_iter:
+                group['lr'] = group['initial_lr'] * current_iter / warmup_iter
+
+    BaseModel.update_learning_rate = update_learning_rate
+
+
+def save_whole_files() -> None:
+    """Errors while saving are swallowed and leave broken files. Also names the network in its file."""
+    from basicsr.models.base_model import BaseModel
+    from basicsr.utils.dist_util import master_only
+
+    def checkpoint_notes(self: BaseModel, net_label: str) -> Options:
+        """What a file of weights says besides the weights: the network's name and arguments."""
+        return {'network': plain(self.opt.get(net_label.replace('net_', 'network_', 1), {}))}
+
+    @master_only
+    def save_network(self: BaseModel, net: nn.Module | list[nn.Module], net_label: str, current_iter: int,
+                     param_key: str | list[str] = 'params') -> None:
+        nets, keys = (v if isinstance(v, list) else [v] for v in (net, param_key))
+        content = {key: {name.removeprefix('module.'): value.cpu()
+                         for name, value in self.get_bare_model(n).state_dict().items()}
+                   for n, key in zip(nets, keys, strict=True)}
+        name = f'{net_label}_{"latest" if current_iter == -1 else current_iter}.pth'
+        checkpoints.write(content | self.checkpoint_notes(net_label), os.path.join(self.opt['path']['models'], name))
+
+    @master_only
+    def save_training_state(self: BaseModel, epoch: int, current_iter: int) -> None:
+        if current_iter == -1:
+            return
+        state = {'epoch': epoch, 'iter': current_iter, 'optimizers': [o.state_dict() for o in self.optimizers],
+                 'schedulers': [s.state_dict() for s in self.schedulers]}
+        checkpoints.write(state, os.path.join(self.opt['path']['training_states'], f'{current_iter}.state'))
+
+    BaseModel.checkpoint_notes = checkpoint_notes
+    BaseModel.save_network = save_network
+    BaseModel.save_training_state = save_training_state
+
+
+def plain(value: Any) -> Any:
+    """Ordered dictionaries and the like as plain ones, which a file may hold and a reader may allow."""
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
+    return [plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+
+def load_named_weights() -> None:
+    """A wrong param_key_g silently becomes `params`; another network's file gives pages of keys. Reads releases too."""
+    from basicsr.models.base_model import BaseModel
+    from basicsr.utils import get_root_logger
+
+    def load_network(self: BaseModel, net: nn.Module, load_path: str, strict: bool = True,
+                     param_key: Optional[str] = 'params') -> None:
+        net = self.get_bare_model(net)
+        arch = type(net).__name__
+        if self.is_train and param_key == 'params_ema':  # SRModel's start of the average, from a file without one
+            param_key = None
+        loaded = checkpoints.read(load_path, param_key)
+        if strict and loaded.arch not in (None, arch):
+            raise checkpoints.CheckpointError(f'{load_path} holds a {loaded.arch}, but the option file asks for a '
+                                              f'{arch}: change the path or the network section')
+        own = net.state_dict()
+        fitting = {k: v for k, v in loaded.state_dict.items() if k in own and v.shape == own[k].shape}
+        odd = sorted((own.keys() | loaded.state_dict.keys()) - fitting.keys())
+        if strict and odd:
+            trained_as = f' It was saved as {arch} with {loaded.kwargs}.' if loaded.kwargs else ''
+            raise checkpoints.CheckpointError(
+                f'{load_path} does not fit the {arch} of the option file: {len(odd)} tensors are missing, '
+                f'superfluous or of another shape, such as {odd[0]}.{trained_as} Make the network section agree')
+        net.load_state_dict(fitting, strict=False)
+        get_root_logger().info(f'{arch}: loaded {len(fitting)} of {len(own)} tensors from {load_path}'
+                               + (f'; not loaded: {", ".join(odd)}' if odd else ''))
+
+    BaseModel.load_network = load_network
+
+
+def refuse_untrained_test() -> None:
+    """`basicsr test` without weights tests a random network and reports its figures. Parameterless ones are exempt."""
+    from basicsr.models.sr_model import SRModel
+    init = SRModel.__init__
+
+    @functools.wraps(init)
+    def checked_init(self: SRModel, opt: Options) -> None:
+        init(self, opt)
+        if not self.is_train and opt['path'].get('pretrain_network_g') is None and any(True for _ in self.net_g.parameters()):
+            raise ValueError('path.pretrain_network_g is missing: a test of random weights would say nothing')
+
+    SRModel.__init__ = checked_init
+
+
+def resume_anywhere() -> None:
+    """Resuming needs CUDA; `--auto_resume` looks beside the current directory; a frozen teacher's path is overwritten."""
+    import basicsr.train
+    basicsr.train.load_resume_state = load_resume_state
+
+
+def load_resume_state(opt: Options) -> Optional[Options]:
+    """The state to resume from, or None; sets the networks' paths to the files saved with it."""
+    path = opt['path']
+    if opt['auto_resume'] and os.path.isdir(path['training_states']):
+        steps = [int(name[:-6]) for name in os.listdir(path['training_states'])
+                 if name.endswith('.state') and name[:-6].isdigit()]
+        path['resume_state'] = os.path.join(path['training_states'], f'{max(steps)}.state') if steps else None
+    if not path.get('resume_state'):
+        return None
+    try:
+        state = torch.load(path['resume_state'], map_location='cpu', weights_only=True)
+    except Exception as error:
+        raise ValueError(f'cannot resume from {path["resume_state"]}: {error}') from error
+    for network in [key for key in opt if key.startswith('network_')]:
+        name = f'net_{network.removeprefix("network_")}_{state["iter"]}.pth'
+        saved = os.path.join(os.path.dirname(path['training_states']), 'models', name)
+        if os.path.isfile(saved):
+            path[f'pretrain_{network}'] = saved
+            path[f'param_key_{network.removeprefix("network_")}'] = 'params'
+    return state
+
+
+def rehearse_before_archiving() -> None:
+    """A typo in the option file archives the finished experiment of that name before it is noticed.
+
+    Builds everything that the run will build first, and only then lets BasicSR archive and start.
+    """
+    import basicsr.test
+    import basicsr.train
+    make = basicsr.train.make_exp_dirs
+
+    @functools.wraps(make)
+    def make_exp_dirs(opt: Options) -> None:
+        rehearse(opt)
+        make(opt)
+
+    basicsr.train.make_exp_dirs = basicsr.test.make_exp_dirs = make_exp_dirs
+
+
+def rehearse(opt: Options) -> None:
+    """Builds data sets, loaders, networks, losses and optimisers as the run will, and drops them."""
+    import basicsr.test
+    import basicsr.train
+    from basicsr.utils import set_random_seed
+    quiet = logging.getLogger('basicsr')
+    try:
+        if opt['is_train']:
+            basicsr.train.create_train_val_dataloader(opt, quiet)
+            basicsr.train.build_model(opt)
+        else:
+            for dataset in opt['datasets'].values():
+                basicsr.test.build_dataset(dataset)
+            basicsr.test.build_model(opt)
+    finally:
+        reset_logger()
+        set_random_seed(opt['manual_seed'] + opt['rank'])
+
+
+def reset_logger() -> None:
+    """A second run in one process has no log file: the logger is set up once. Lets the next run set it up anew."""
+    from basicsr.utils import logger
+    logger.initialized_logger.pop('basicsr', None)
+    for handler in list(logging.getLogger('basicsr').handlers):
+        handler.close()
+        logging.getLogger('basicsr').removeHandler(handler)
+
+
+def run_test(root_path: str) -> Any:
+    """BasicSR's `test_pipeline` keeps its results to itself: runs it and returns the model that it made."""
+    import basicsr.test
+    models = []
+    build = basicsr.test.build_model
+
+    def build_model(opt: Options) -> Any:
+        models.append(build(opt))
+        return models[-1]
+
+    basicsr.test.build_model = build_model
+    try:
+        basicsr.test.test_pipeline(root_path)
+    finally:
+        basicsr.test.build_model = build
+    return models[-1]

@@ -1,0 +1,57 @@
+"""The program `basicsr`, also named `lightbsr`: one verb a file."""
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+
+VERBS = {
+    'train': 'train a network from an option file',
+    'test': 'test a network from an option file and print a table',
+    'demo': 'train and test a small LightBSR on photographs, in minutes',
+    'prepare': 'cut HR images into sub-images and write LMDB',
+    'degrade': 'write the LR images of a setting for a folder of HR images',
+}
+NEXT_STEPS = """\
+new here?   basicsr demo                                            see it work
+            basicsr train -opt options/train_LightBSR_teacher_x4.yml   then the student
+            basicsr test -opt options/test_setting1.yml                the paper's table
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one verb; returns the exit status: 0, 1 for an error that a message explains, 2 for wrong usage."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = argparse.ArgumentParser(
+        prog='basicsr', description='Blind image super-resolution with LightBSR, on BasicSR.',
+        epilog='verbs:\n' + ''.join(f'  {verb:9} {text}\n' for verb, text in VERBS.items()) + '\n' + NEXT_STEPS
+        + '\n`basicsr VERB --help` tells more.', formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('verb', choices=VERBS, metavar='VERB', help='what to do')
+    parser.add_argument('rest', nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    if not arguments:
+        parser.print_help()
+        return 2
+    chosen = parser.parse_args(arguments[:1])
+    run = importlib.import_module(f'.{chosen.verb}', __package__).run
+    try:
+        return run(arguments[1:])
+    except (ValueError, OSError) as error:
+        report(chosen.verb, error)
+        return 1
+    except KeyboardInterrupt:
+        print(f'basicsr {chosen.verb}: interrupted', file=sys.stderr)
+        return 130
+
+
+def report(verb: str, error: Exception) -> None:
+    """One line on the terminal, and in the run's log file where there is one."""
+    logger = logging.getLogger('basicsr')
+    if any(isinstance(handler, logging.FileHandler) for handler in logger.handlers):
+        logger.error(f'basicsr {verb}: error: {error}')
+    else:
+        print(f'basicsr {verb}: error: {error}', file=sys.stderr)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""This package's own sections of an option file, as frozen dataclasses; a key they don't know is an error."""
+from __future__ import annotations
+
+import difflib
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, Literal, Mapping, Optional, TypeVar
+
+T = TypeVar('T')
+
+
+def build(cls: type[T], section: Mapping[str, Any], where: str) -> T:
+    """Makes a dataclass of a section.
+
+    Args:
+        cls: The dataclass.
+        section: What the option file says; lists become tuples.
+        where: The section's name, for messages.
+
+    Raises:
+        ValueError: not a section, an unknown key (the message names the nearest valid one), a missing one, or values
+            that the class refuses.
+    """
+    if not isinstance(section, Mapping):
+        raise ValueError(f'{where} must be a section with keys, got {section!r}')
+    known = [f.name for f in fields(cls)]
+    for key in section:
+        if key not in known:
+            raise ValueError(f'{where}: unknown key {key!r}{suggest(key, known)}')
+    missing = [f.name for f in fields(cls)
+               if f.name not in section and f.default is MISSING and f.default_factory is MISSING]
+    if missing:
+        raise ValueError(f'{where}: {missing[0]!r} is missing')
+    try:
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in section.items()})
+    except ValueError as error:
+        raise ValueError(f'{where}: {error}') from None
+
+
+def suggest(word: object, known: list[str]) -> str:
+    """The end of an error message: the nearest valid word and all of them."""
+    near = difflib.get_close_matches(str(word), known, 1)
+    return (f'; did you mean {near[0]!r}?' if near else '') + f' Valid ones: {", ".join(sorted(known))}'
+
+
+@dataclass(frozen=True)
+class Stage:
+    """An entry of `train.stages`.
+
+    trains: `idr` (estimator and what belongs to it, by the representation losses alone) or `all`.
+    iterations: Length.
+    lr: Learning rate after the warm-up.
+    warmup: Iterations of linear warm-up from 0.
+    lr_min: Where a cosine ends at the stage's last iteration; left out, the rate stays.
+    milestones, gamma: Iterations of this stage after which the rate is multiplied by gamma.
+    """
+
+    trains: Literal['idr', 'all']
+    iterations: int
+    lr: float
+    warmup: int = 0
+    lr_min: Optional[float] = None
+    milestones: tuple[int, ...] = ()
+    gamma: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.trains not in ('idr', 'all'):
+            raise ValueError(f"trains must be 'idr' or 'all', got {self.trains!r}")
+        for name, least in (('iterations', 1), ('warmup', 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f'{name} must be a whole number from {least} upwards, got {value!r}')
+        if not isinstance(self.lr, (int, float)) or self.lr <= 0:
+            raise ValueError(f'lr must be a positive number, got {self.lr!r}')
+        if self.lr_min is not None and self.milestones:
+            raise ValueError('lr_min (cosine) and milestones (steps) exclude each other')
+
+
+@dataclass(frozen=True)
+class DatasetOptions:
+    """A `datasets:` entry of type BlindDegradationDataset; the loader's keys are BasicSR's.
+
+    dataroot_gt: Folder of HR images (searched with its subfolders), or an LMDB folder ending in .lmdb.
+    meta_info_file: A list of image names, one a line, relative to dataroot_gt; what follows a blank is ignored.
+    gt_size: Edge of the HR crops, a multiple of the scale; for training.
+    num_patches: Crops D of one image, which share one degradation.
+    degradation: A section (see `Degradation`), or the papers' `setting1` or `setting2`.
+    pairs: Train on finished pairs (lq, gt), made on the CPU, as BasicSR's own models expect.
+    seed: Sample i of epoch e is a function of (seed, e, i); by default the run's `manual_seed`.
+    """
+
+    name: str
+    type: str
+    dataroot_gt: str
+    degradation: Any
+    phase: Literal['train', 'val', 'test']
+    scale: int
+    meta_info_file: Optional[str] = None
+    io_backend: Optional[Mapping[str, Any]] = None
+    gt_size: int = 256
+    num_patches: int = 1
+    use_hflip: bool = True
+    use_rot: bool = True
+    pairs: bool = False
+    seed: int = 0
+    benchmark: Optional[str] = None
+    use_shuffle: bool = True
+    num_worker_per_gpu: int = 0
+    batch_size_per_gpu: int = 1
+    dataset_enlarge_ratio: int = 1
+    prefetch_mode: Optional[str] = None
+    num_prefetch_queue: int = 1
+    pin_memory: bool = False
+    persistent_workers: bool = False
+
+    def __post_init__(self) -> None:
+        if self.phase == 'train' and self.gt_size % self.scale:
+            raise ValueError(f'gt_size ({self.gt_size}) must be a multiple of the scale ({self.scale})')
+        if self.num_patches < 1:
+            raise ValueError(f'num_patches must be 1 or more, got {self.num_patches}')
+        if self.pairs and self.num_patches != 1:
+            raise ValueError(f'pairs: true needs num_patches: 1, got {self.num_patches}')

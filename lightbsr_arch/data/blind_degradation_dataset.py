@@ -1,0 +1,162 @@
+"""HR images with sampled degradations: crops for training, whole images for testing.
+
+Protocol: LightBSR (https://arxiv.org/abs/2506.22710) Section 4.1, KDSR (https://arxiv.org/abs/2211.16928) Section 4.1.
+"""
+from __future__ import annotations
+
+import os
+import zlib
+from typing import Any, Mapping
+
+import cv2
+import numpy as np
+import torch
+from basicsr.utils import FileClient, imfrombytes, scandir
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from .. import config
+from ..basicsr_compat import SampleIndex
+from ..degradations import degrade, parse_degradation
+
+IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
+
+
+class BlindDegradationDataset(Dataset):
+    """Yields what a model degrades itself, or finished pairs.
+
+    Images are read as 8-bit RGB (gray is repeated, alpha dropped, 16 bits are cut to 8) and given in [0, 1].
+
+    Training yields `gt` (D, 3, gt_size, gt_size), `kernel` (21, 21), `noise` (8-bit units) and `noise_seed`: D crops of
+    one image that share flips, rotation and degradation. Sample i of epoch e is a function of (seed, e, i), where i is
+    the position in the enlarged epoch, with any number of workers.
+
+    Testing, and training with `pairs: true`, yields `lq` (3, h, w), `gt` (3, H, W), `lq_path`, `gt_path`, `kernel` and
+    `noise`, degraded on the CPU. Testing draws from the image's name and the degradation alone: the same in every run.
+
+    Args:
+        opt: The option file's section, see `config.DatasetOptions`.
+
+    Raises:
+        ValueError: an unknown key, a missing or empty folder; when read, an image that is unreadable or too small. The
+            message names the folder or file.
+    """
+
+    def __init__(self, opt: Mapping[str, Any]) -> None:
+        self.opt = opt  # BasicSR reads the name from here
+        self.options = config.build(config.DatasetOptions, opt, f'datasets: {opt.get("name", opt.get("phase"))}')
+        self.degradation = parse_degradation(self.options.degradation, self.options.scale)
+        self.is_lmdb = self.options.dataroot_gt.rstrip('/').endswith('.lmdb')
+        self.names = list_images(self.options.dataroot_gt, self.options.meta_info_file)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: SampleIndex | int) -> dict[str, Any]:
+        name = self.names[index]
+        image = self._read(name)
+        try:
+            if self.options.phase != 'train':
+                return self._test_sample(image, name)
+            return self._train_sample(image, index)
+        except ValueError as error:
+            raise ValueError(f'{self._path(name)}: {error}') from None
+
+    def _train_sample(self, image: np.ndarray, index: SampleIndex | int) -> dict[str, Any]:
+        options = self.options
+        rng = np.random.default_rng((options.seed, getattr(index, 'epoch', 0), getattr(index, 'position', int(index))))
+        patches = [random_crop(rng, image, options.gt_size) for _ in range(options.num_patches)]
+        patches = flip_and_rotate(rng, np.stack(patches), options.use_hflip, options.use_rot)
+        sample = {'gt': to_tensor(patches)} | self._draw_degradation(rng)
+        if not options.pairs:
+            return sample
+        path = self._path(self.names[index])
+        return self._finish(sample) | {'lq_path': path, 'gt_path': path}
+
+    def _test_sample(self, image: np.ndarray, name: str) -> dict[str, Any]:
+        height, width = (size - size % self.options.scale for size in image.shape[:2])
+        stem = os.path.splitext(os.path.basename(name))[0]
+        rng = np.random.default_rng(zlib.crc32(f'{stem} {self.degradation.label}'.encode()))
+        sample = {'gt': to_tensor(image[None, :height, :width])} | self._draw_degradation(rng)
+        return self._finish(sample) | {'lq_path': self._path(name), 'gt_path': self._path(name)}
+
+    def _draw_degradation(self, rng: np.random.Generator) -> dict[str, Any]:
+        return {'kernel': self.degradation.sample_kernels(rng, 1)[0], 'noise': self.degradation.sample_noise(rng, 1)[0],
+                'noise_seed': int(rng.integers(2**62))}
+
+    def _finish(self, sample: dict[str, Any]) -> dict[str, Any]:
+        generator = torch.Generator().manual_seed(sample.pop('noise_seed'))
+        lq = degrade(sample['gt'], sample['kernel'][None], self.options.scale, sample['noise'], generator)
+        return sample | {'lq': lq[0], 'gt': sample['gt'][0]}
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self.options.dataroot_gt, name)
+
+    def _read(self, name: str) -> np.ndarray:
+        """(H, W, 3) uint8 RGB."""
+        if self.is_lmdb:
+            content = FileClient('lmdb', db_paths=[self.options.dataroot_gt], client_keys=['gt']).get(name, 'gt')
+        else:
+            content = FileClient('disk').get(self._path(name))
+        try:
+            image = imfrombytes(content)
+        except (cv2.error, TypeError):
+            image = None
+        if image is None:
+            raise ValueError(f'{self._path(name)} cannot be read as an image: it is empty, cut off or of another '
+                             'format. Replace or remove it')
+        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def list_images(root: str, meta_info_file: str | None = None) -> list[str]:
+    """Sorted names relative to a folder, searched with its subfolders; keys of an LMDB folder; or those of a list.
+
+    Raises:
+        ValueError: a missing folder or list, or one without images.
+    """
+    is_lmdb = root.rstrip('/').endswith('.lmdb')
+    if not os.path.isdir(root):
+        raise ValueError(f'there is no folder {os.path.abspath(root)}: set dataroot_gt, or data_root at the top of the '
+                         'option file (datasets/README.md tells how to prepare data)')
+    if is_lmdb or meta_info_file:
+        path = meta_info_file or os.path.join(root, 'meta_info.txt')
+        if not os.path.isfile(path):
+            raise ValueError(f'there is no list of images {path}')
+        with open(path) as file:
+            names = [line.split(' (')[0].split('\t')[0].strip() for line in file if line.strip()]
+        names = [os.path.splitext(name)[0] for name in names] if is_lmdb else names
+    else:
+        names = [name for name in scandir(root, recursive=True) if name.lower().endswith(IMAGE_SUFFIXES)]
+    if not names:
+        raise ValueError(f'{os.path.abspath(root)} holds no images ({", ".join(IMAGE_SUFFIXES)})')
+    return sorted(names)
+
+
+def random_crop(rng: np.random.Generator, image: np.ndarray, size: int) -> np.ndarray:
+    """(size, size, 3) of (H, W, 3).
+
+    Raises:
+        ValueError: the image is smaller.
+    """
+    height, width = image.shape[:2]
+    if min(height, width) < size:
+        raise ValueError(f'the image has {width}x{height} pixels, less than gt_size {size}: remove it or lower gt_size')
+    top, left = rng.integers(height - size + 1), rng.integers(width - size + 1)
+    return image[top:top + size, left:left + size]
+
+
+def flip_and_rotate(rng: np.random.Generator, images: np.ndarray, flip: bool, rotate: bool) -> np.ndarray:
+    """One draw for all of (D, H, W, 3): a horizontal flip; a vertical flip and a transposition."""
+    horizontal, vertical, transpose = rng.random(3) < 0.5
+    if flip and horizontal:
+        images = images[:, :, ::-1]
+    if rotate and vertical:
+        images = images[:, ::-1]
+    if rotate and transpose:
+        images = images.swapaxes(1, 2)
+    return images
+
+
+def to_tensor(images: np.ndarray) -> Tensor:
+    """(D, H, W, 3) uint8 -> (D, 3, H, W) float32 in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).float() / 255

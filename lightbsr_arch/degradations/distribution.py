@@ -1,0 +1,150 @@
+"""Degradations as distributions: what the option files' `degradation:` sections mean."""
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any, Mapping, Optional
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .kernels import anisotropic_kernel
+
+Range = float | tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """A distribution of blur kernels and noise levels: a pair is a uniform range, a single value a fixed one.
+
+    sigma: Width of an isotropic kernel in HR pixels.
+    lambda_1, lambda_2, theta: Widths of an anisotropic kernel and the angle of its first axis in degrees.
+    noise: Standard deviation of the noise in 8-bit units.
+
+    Raises:
+        ValueError: neither or both kinds of kernel, a range the wrong way round, a width that is not positive.
+    """
+
+    sigma: Optional[Range] = None
+    lambda_1: Optional[Range] = None
+    lambda_2: Optional[Range] = None
+    theta: Optional[Range] = None
+    noise: Range = 0.0
+
+    def __post_init__(self) -> None:
+        anisotropic = [self.lambda_1, self.lambda_2, self.theta]
+        if (self.sigma is None) == any(v is None for v in anisotropic) or (
+                self.sigma is not None and any(v is not None for v in anisotropic)):
+            raise ValueError('a degradation needs either sigma (isotropic) or lambda_1, lambda_2 and theta in degrees '
+                             f'(anisotropic), got {self}')
+        for name, least in (('sigma', 1e-3), ('lambda_1', 1e-3), ('lambda_2', 1e-3), ('theta', -360), ('noise', 0)):
+            self._check_range(name, least)
+
+    def _check_range(self, name: str, least: float) -> None:
+        value = getattr(self, name)
+        if value is None:
+            return
+        ends = value if isinstance(value, (tuple, list)) else (value, value)
+        if len(ends) != 2 or not all(isinstance(v, (int, float)) for v in ends) or not least <= ends[0] <= ends[1]:
+            raise ValueError(f'degradation.{name} must be a number or a range [low, high] from {least:g} upwards, '
+                             f'got {value!r}')
+
+    @property
+    def is_point(self) -> bool:
+        """Whether nothing is drawn: every value is a single one."""
+        return not any(isinstance(v, (tuple, list)) for v in vars(self).values())
+
+    @property
+    def label(self) -> str:
+        """A short name, fit for a file."""
+        def text(value: Range) -> str:
+            return f'{value:g}' if isinstance(value, (int, float)) else f'{value[0]:g}-{value[1]:g}'
+        kernel = (f'sigma{text(self.sigma)}' if self.sigma is not None else
+                  f'theta{text(self.theta)}_lambda{text(self.lambda_1)}x{text(self.lambda_2)}')
+        return kernel + (f'_noise{text(self.noise)}' if self.noise != 0 else '')
+
+    def sample_kernels(self, rng: np.random.Generator, num: int) -> Tensor:
+        """(num, 21, 21)."""
+        if self.sigma is not None:
+            sigma = _draw(rng, self.sigma, num)
+            return anisotropic_kernel(sigma, sigma, 0.0)
+        lambda_1, lambda_2, theta = (_draw(rng, v, num) for v in (self.lambda_1, self.lambda_2, self.theta))
+        return anisotropic_kernel(lambda_1, lambda_2, theta * math.pi / 180)
+
+    def sample_noise(self, rng: np.random.Generator, num: int) -> Tensor:
+        """(num,) levels in 8-bit units, float32."""
+        return _draw(rng, self.noise, num).float()
+
+
+def _draw(rng: np.random.Generator, value: Range, num: int) -> Tensor:
+    low, high = value if isinstance(value, (tuple, list)) else (value, value)
+    return torch.from_numpy(rng.uniform(low, high, num))
+
+
+# The release fits its PCA on variances up to 10.1, whatever the training range; their lower end is not published.
+RELEASE_PCA_VARIANCE = (0.01, 10.1)
+
+
+def release_pca_kernels(rng: np.random.Generator, num: int) -> Tensor:
+    """(num, 21, 21): the anisotropic kernels on which LightBSR's release fits its PCA."""
+    variance_1, variance_2, theta = (_draw(rng, v, num) for v in (RELEASE_PCA_VARIANCE, RELEASE_PCA_VARIANCE, (0, math.pi)))
+    return anisotropic_kernel(variance_1.sqrt(), variance_2.sqrt(), theta)
+
+
+NINE_KERNELS = ((0, 2.0, 0.5), (10, 2.0, 1.0), (30, 3.5, 1.5), (45, 3.5, 2.0), (90, 3.5, 2.0), (120, 4.0, 1.5),
+                (135, 4.0, 2.0), (165, 4.0, 3.0), (180, 4.0, 4.0))
+GAUSSIAN8 = {2: tuple(0.9 + 0.1 * i for i in range(8)), 3: tuple(1.35 + 0.15 * i for i in range(8)),
+             4: tuple(1.8 + 0.2 * i for i in range(8))}
+
+
+def parse_degradation(section: str | Mapping[str, Any], scale: int) -> Degradation:
+    """What a `degradation:` of an option file means: keys of `Degradation`, or a setting's name.
+
+    Raises:
+        ValueError: an unknown name, key or range.
+    """
+    if isinstance(section, str):
+        return training_degradation(section, scale)
+    known = [f.name for f in fields(Degradation)]
+    for key in section:
+        if key not in known:
+            raise ValueError(f'degradation: unknown key {key!r}. Valid ones: {", ".join(known)}')
+    return Degradation(**{k: tuple(v) if isinstance(v, list) else v for k, v in section.items()})
+
+
+def training_degradation(setting: str, scale: int) -> Degradation:
+    """The papers' training distributions; their kernels are as wide as the scale (x4 in the papers).
+
+    Args:
+        setting: `setting1` (isotropic, no noise) or `setting2` (anisotropic, noise to 25).
+
+    Raises:
+        ValueError: an unknown setting.
+    """
+    width = (0.2, float(scale))
+    if setting == 'setting1':
+        return Degradation(sigma=width)
+    if setting == 'setting2':
+        return Degradation(lambda_1=width, lambda_2=width, theta=(0, 180), noise=(0, 25))
+    raise ValueError(f'unknown degradation {setting!r}: the named ones are setting1 and setting2')
+
+
+def benchmark_degradations(setting: str, scale: int) -> tuple[Degradation, ...]:
+    """The papers' test degradations.
+
+    Args:
+        setting: `setting1` (widths 1.2, 2.4, 3.6 at x4, in proportion at other scales), `setting2` (nine kernels x
+            noise 5 and 10), `nine_kernels` (without noise), `gaussian8`.
+
+    Raises:
+        ValueError: an unknown setting.
+    """
+    if setting == 'setting1':
+        return tuple(Degradation(sigma=round(width * scale / 4, 3)) for width in (1.2, 2.4, 3.6))
+    if setting in ('setting2', 'nine_kernels'):
+        return tuple(Degradation(theta=t, lambda_1=l1, lambda_2=l2, noise=noise)
+                     for noise in ((5, 10) if setting == 'setting2' else (0,)) for t, l1, l2 in NINE_KERNELS)
+    if setting == 'gaussian8':
+        return tuple(Degradation(sigma=round(width, 3)) for width in GAUSSIAN8[scale])
+    raise ValueError(f'unknown degradations {setting!r}: the named ones are setting1, setting2, nine_kernels and gaussian8')

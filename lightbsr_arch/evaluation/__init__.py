@@ -1,0 +1,1 @@
+"""From a test run to tables beside the papers' figures."""

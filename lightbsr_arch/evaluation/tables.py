@@ -1,0 +1,102 @@
+"""The table that ends a test run: test sets x degradations, beside the paper's figures."""
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from dataclasses import dataclass
+from typing import Any, Mapping, Optional
+
+from ..degradations import parse_degradation
+from .paper import printed_psnr
+
+
+@dataclass(frozen=True)
+class Row:
+    """One test set under one degradation.
+
+    values: Metrics by name; empty where the test set is missing. paper: The paper's PSNR in dB, if it prints one.
+    missing: The folder that is not there.
+    """
+
+    dataset: str
+    degradation: str
+    values: Mapping[str, float]
+    paper: Optional[float] = None
+    missing: Optional[str] = None
+
+    @property
+    def difference(self) -> Optional[float]:
+        """PSNR less the paper's."""
+        return self.values['psnr'] - self.paper if self.paper is not None and 'psnr' in self.values else None
+
+
+def report(opt: Mapping[str, Any], results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """Writes `table.md`, `.csv` and `.json` into the run's folder.
+
+    Args:
+        opt: The option file that BasicSR ran.
+        results: BasicSR's `best_metric_results`: data set -> metric -> {val}.
+
+    Returns:
+        The table as markdown, with a title.
+    """
+    rows = [_row(opt, section, results.get(section['name'], {})) for section in opt['datasets'].values()]
+    rows += [_row(opt, section, {}, missing=True) for section in opt.get('missing_test_sets', [])]
+    texts = {'md': f'# {opt["name"]}\n\n{markdown(rows)}\n', 'csv': as_csv(rows), 'json': as_json(opt, rows)}
+    for suffix, text in texts.items():
+        with open(os.path.join(opt['path']['results_root'], f'table.{suffix}'), 'w', newline='') as file:
+            file.write(text)
+    return texts['md']
+
+
+def _row(opt: Mapping[str, Any], section: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]],
+         missing: bool = False) -> Row:
+    name, label, paper = section.get('benchmark') or section['name'], '', None
+    if 'degradation' in section:
+        degradation = parse_degradation(section['degradation'], opt['scale'])
+        label = degradation.label
+        paper = printed_psnr(opt['network_g']['type'], name, degradation, opt['scale'])
+    return Row(name, label, {metric: float(result['val']) for metric, result in results.items()}, paper,
+               section['dataroot_gt'] if missing else None)
+
+
+def _cells(rows: list[Row]) -> list[list[str]]:
+    """A head and a line per row, as text."""
+    metrics = list(next((row.values for row in rows if row.values), {}))
+    with_paper = any(row.paper is not None for row in rows)
+    lines = [['test set', 'degradation', *(m.upper() for m in metrics), *(['paper', 'difference'] * with_paper)]]
+    for row in rows:
+        values = [f'{row.values[m]:.{2 if m == "psnr" else 4}f}' if m in row.values else '' for m in metrics]
+        if row.missing and values:
+            values[0] = 'missing'
+        paper = ['' if row.paper is None else f'{row.paper:.2f}',
+                 '' if row.difference is None else f'{round(row.difference, 2) + 0.0:+.2f}']
+        lines.append([row.dataset, row.degradation, *values, *(paper * with_paper)])
+    return lines
+
+
+def markdown(rows: list[Row]) -> str:
+    """An aligned markdown table, and a line for each folder that is missing."""
+    lines = _cells(rows)
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    lines.insert(1, ['-' * width for width in widths])
+    text = '\n'.join('| ' + ' | '.join(cell.ljust(width) for cell, width in zip(line, widths)) + ' |' for line in lines)
+    folders = sorted({os.path.abspath(row.missing) for row in rows if row.missing})
+    return text + ''.join(f'\n\nmissing: {folder}' for folder in folders)
+
+
+def as_csv(rows: list[Row]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator='\n').writerows(_cells(rows))
+    return buffer.getvalue()
+
+
+def as_json(opt: Mapping[str, Any], rows: list[Row]) -> str:
+    """All digits, and what was tested."""
+    return json.dumps({
+        'name': opt['name'], 'network': opt['network_g'], 'weights': opt['path'].get('pretrain_network_g'),
+        'scale': opt['scale'],
+        'rows': [{'dataset': row.dataset, 'degradation': row.degradation, **row.values, 'paper_psnr': row.paper,
+                  'difference': row.difference, 'missing': row.missing} for row in rows]}, indent=2) + '\n'

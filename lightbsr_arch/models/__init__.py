@@ -1,0 +1,1 @@
+"""Training steps: the only code that knows BasicSR's SRModel."""

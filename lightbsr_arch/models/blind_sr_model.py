@@ -1,0 +1,173 @@
+"""What the blind methods share: degrading on the device, training in stages, averages, validation by stage."""
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, Optional
+
+import torch
+from basicsr.archs import build_network
+from basicsr.losses import build_loss
+from basicsr.models.sr_model import SRModel
+from basicsr.utils import get_root_logger
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from ..basicsr_compat import plain
+from ..config import Stage, suggest
+from ..degradations import degrade, parse_degradation
+from . import stages
+
+TRAIN_KEYS = ['stages', 'total_iter', 'optim_g', 'ema_decay', 'pixel_opt']
+
+
+class BlindSRModel(SRModel):
+    """A training step is `feed_data` (degrade), `compute_losses` (one forward), and an optimiser's step.
+
+    Subclasses say what trains in a stage of `trains: idr`, prepare their networks, and compute their losses.
+    """
+
+    loss_keys: tuple[str, ...] = ()
+    other_keys: tuple[str, ...] = ()
+    idr_modules: tuple[str, ...] = ()
+
+    # ------------------------------------------------------------------ what a method defines
+    def prepare_networks(self) -> None:
+        """Before training: teachers, priors, initial weights."""
+
+    def compute_losses(self, stage: Stage) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Losses `l_...` to be summed, and statistics to be logged."""
+        raise NotImplementedError
+
+    def before_step(self) -> None:
+        """Before the forward pass."""
+
+    def after_step(self) -> None:
+        """After the optimiser's step."""
+
+    def super_resolve(self, net: nn.Module) -> Tensor:
+        return net(self.lq)
+
+    def evaluate_idr(self, net: nn.Module) -> dict[str, Tensor]:
+        """Figures of the representation on the fed validation image, for stages that do not train the SR network."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------------ set-up
+    def init_training_settings(self) -> None:
+        train = self.opt['train']
+        known = [*TRAIN_KEYS, *self.loss_keys, *self.other_keys]
+        for key in train:
+            if key not in known:
+                raise ValueError(f'train: unknown key {key!r}{suggest(key, known)}')
+        self.stages = stages.parse_stages(train.get('stages'))
+        if 'pixel_opt' not in train and any(stage.trains == 'all' for stage in self.stages):
+            raise ValueError('train.pixel_opt is missing: a stage with trains: all needs it')
+        self.training_degradation = parse_degradation(self.opt['datasets']['train']['degradation'], self.opt['scale'])
+        self.stage: Optional[Stage] = None
+        self.is_fresh = self.opt['path'].get('pretrain_network_g') is None
+        self.prepare_networks()
+        self.ema_decay = train.get('ema_decay', 0)
+        if self.ema_decay > 0:
+            self._start_average()
+        self.losses = {key: build_loss(train[key]).to(self.device)
+                       for key in ('pixel_opt', *self.loss_keys) if train.get(key)}
+        self.setup_optimizers()
+
+    def _start_average(self) -> None:
+        self.net_g_ema = build_network(self.opt['network_g']).to(self.device).eval()
+        self.net_g_ema.requires_grad_(False)
+        if self.is_fresh:
+            self.model_ema(0)
+        else:
+            self.load_network(self.net_g_ema, self.opt['path']['pretrain_network_g'], True, 'params_ema')
+
+    def setup_optimizers(self) -> None:
+        """One optimiser for all stages, so that its moments carry over; the stages set its rate."""
+        options = dict(self.opt['train']['optim_g'])
+        if 'lr' in options:
+            raise ValueError('train.optim_g.lr has no effect: each entry of train.stages has its lr')
+        params = [p for p in self.net_g.parameters() if p.requires_grad]
+        self.optimizer_g = self.get_optimizer(options.pop('type'), params, lr=self.stages[0].lr, **options)
+        self.optimizers.append(self.optimizer_g)
+
+    def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
+        """Sets the stage's rate of this iteration; stages have their own warm-up."""
+        rate = stages.learning_rate(self.stages, current_iter)
+        self._set_lr([[rate] * len(self.optimizer_g.param_groups)])
+
+    def checkpoint_notes(self, net_label: str) -> dict[str, Any]:
+        return super().checkpoint_notes(net_label) | {
+            'degradation': plain({k: v for k, v in vars(self.training_degradation).items() if v is not None})}
+
+    # ------------------------------------------------------------------ a training step
+    def feed_data(self, data: dict[str, Any]) -> None:
+        """Takes finished pairs, or degrades patches (B, D, 3, H, W) here, on the device."""
+        self.kernel, self.noise = (data[k].to(self.device) if k in data else None for k in ('kernel', 'noise'))
+        if 'lq' in data:
+            super().feed_data(data)
+        else:
+            self.gt = data['gt'].to(self.device)
+            self.lq = self.degrade(self.gt, data['noise_seed'].tolist())
+
+    def degrade(self, patches: Tensor, noise_seeds: list[int]) -> Tensor:
+        """(B, D, 3, sH, sW) -> (B, D, 3, H, W); the patches of an image share its kernel, level and noise source."""
+        num_patch = patches.shape[1]
+        generators = [torch.Generator().manual_seed(seed) for seed in noise_seeds]
+        lq = degrade(patches.flatten(0, 1), self.kernel.repeat_interleave(num_patch, 0), self.opt['scale'],
+                     self.noise.repeat_interleave(num_patch), [g for g in generators for _ in range(num_patch)])
+        return lq.unflatten(0, (-1, num_patch))
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        stage, _ = stages.locate(self.stages, current_iter)
+        self.enter(stage)
+        self.before_step()
+        losses, statistics = self.compute_losses(stage)
+        self.optimizer_g.zero_grad()
+        sum(losses.values()).backward()
+        self.optimizer_g.step()
+        self.after_step()
+        if self.ema_decay > 0:
+            self.model_ema(self.ema_decay)
+        self.log_dict = self.reduce_loss_dict(OrderedDict(losses | statistics))
+
+    def enter(self, stage: Stage) -> None:
+        """Puts the network into training mode, and at the start of a stage freezes what it does not train."""
+        self.net_g.train()
+        if stage is self.stage:
+            return
+        self.stage = stage
+        net = self.get_bare_model(self.net_g)
+        trained = [p for group in self.optimizer_g.param_groups for p in group['params']]
+        idr_params = {p for name in self.idr_modules for p in net.get_submodule(name).parameters()}
+        for param in trained:
+            param.requires_grad_(stage.trains == 'all' or param in idr_params)
+        get_root_logger().info(f'Stage: {stage}')
+
+    # ------------------------------------------------------------------ validation
+    def evaluation_network(self) -> nn.Module:
+        """The averaged network where there is one, in evaluation mode."""
+        return (self.net_g_ema if hasattr(self, 'net_g_ema') else self.get_bare_model(self.net_g)).eval()
+
+    @torch.no_grad()
+    def test(self) -> None:
+        self.output = self.super_resolve(self.evaluation_network())
+
+    def nondist_validation(self, dataloader: DataLoader, current_iter: int | str, tb_logger: Any,
+                           save_img: bool) -> None:
+        """BasicSR's validation; in a stage that does not train the SR network, figures of the representation."""
+        if self.is_train and stages.locate(self.stages, current_iter)[0].trains == 'idr':
+            self._validate_idr(dataloader, current_iter, tb_logger)
+        else:
+            super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
+
+    @torch.no_grad()
+    def _validate_idr(self, dataloader: DataLoader, current_iter: int, tb_logger: Any) -> None:
+        name, net = dataloader.dataset.opt['name'], self.evaluation_network()
+        rows: list[dict[str, Tensor]] = []
+        for data in dataloader:
+            self.feed_data(data)
+            rows.append(self.evaluate_idr(net))
+        for key in rows[0]:
+            value = torch.stack([row[key] for row in rows]).mean().item()
+            get_root_logger().info(f'Validation {name}, stage {self.stage.trains}: {key} {value:.4f}')
+            if tb_logger:
+                tb_logger.add_scalar(f'metrics/{name}/{key}', value, current_iter)

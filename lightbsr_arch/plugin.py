@@ -1,0 +1,36 @@
+"""Registers this package in BasicSR."""
+from __future__ import annotations
+
+from typing import Any
+
+from . import basicsr_compat
+
+
+def register() -> None:
+    """Mends BasicSR and registers archs, data sets, losses and models; calling it again changes nothing.
+
+    Ours replace classes of BasicSR's that bear the same name.
+    """
+    basicsr_compat.prepare_import()
+    from basicsr.utils import registry
+
+    from . import archs, losses
+    from .data.blind_degradation_dataset import BlindDegradationDataset
+    from .models.lightbsr_model import LightBSRStudentModel, LightBSRTeacherModel
+    basicsr_compat.apply(prepare_options)
+    for where, classes in (
+        (registry.ARCH_REGISTRY, (archs.LightBSR, archs.LightBSRTeacher, archs.Bicubic)),
+        (registry.DATASET_REGISTRY, (BlindDegradationDataset,)),
+        (registry.LOSS_REGISTRY, (losses.ContrastiveLoss, losses.ChannelDistillationLoss,
+                                  losses.SpatialDistillationLoss)),
+        (registry.MODEL_REGISTRY, (LightBSRTeacherModel, LightBSRStudentModel)),
+    ):
+        where._obj_map.update({cls.__name__: cls for cls in classes})
+
+
+def prepare_options(opt: dict[str, Any]) -> None:
+    """Completes a parsed option file in place: data sets by folder and degradation, the length of training."""
+    from .data.test_sets import expand_datasets
+    from .models.stages import complete_total_iter
+    expand_datasets(opt)
+    complete_total_iter(opt)
