@@ -394,9 +394,11 @@ def reset_logger() -> None:
     """A second run in one process has no log file: the logger is set up once. Lets the next run set it up anew."""
     from basicsr.utils import logger
     logger.initialized_logger.pop('basicsr', None)
-    for handler in list(logging.getLogger('basicsr').handlers):
+    root = logging.getLogger('basicsr')
+    root.setLevel(logging.NOTSET)
+    for handler in list(root.handlers):
         handler.close()
-        logging.getLogger('basicsr').removeHandler(handler)
+        root.removeHandler(handler)
 
 
 def run_test(root_path: str) -> Any:
