@@ -13,6 +13,7 @@ import logging
 import math
 import os
 import random
+import re
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from typing import Any, Optional
 
 import numpy as np
 import torch
+import yaml
 from torch import nn
 
 from . import checkpoints
@@ -83,11 +85,31 @@ def apply(prepare_options: Callable[[Options], None] = lambda opt: None) -> None
     if getattr(basicsr.train, '_lightbsr_arch', False):
         return
     basicsr.train._lightbsr_arch = True
-    for patch in (suggest_registered_names, position_samples, count_whole_batches, reseed_workers, share_lmdb,
-                  average_buffers, reach_warmup_rate, save_whole_files, load_named_weights, refuse_untrained_test,
-                  resume_anywhere, rehearse_before_archiving):
+    for patch in (read_plain_yaml, suggest_registered_names, position_samples, count_whole_batches, reseed_workers,
+                  forward_prefetch_errors, share_lmdb, average_buffers, reach_warmup_rate, save_whole_files,
+                  load_named_weights, refuse_untrained_test, resume_anywhere, rehearse_before_archiving):
         patch()
     hook_options(prepare_options)
+
+
+def read_plain_yaml() -> None:
+    """`lr: 1e-4` is read as a string (YAML 1.1 wants 1.0e-4), and an option file can run code (`!!python/...`, `[...]`).
+
+    Also for the values of --force_yml.
+    """
+    from basicsr.utils import options
+
+    class OptionLoader(yaml.SafeLoader):
+        def get_single_data(self) -> Any:
+            try:
+                return super().get_single_data()
+            except yaml.YAMLError as error:
+                raise ValueError(f'{self.name} is not valid YAML: {" ".join(str(error).split())}') from error
+
+    OptionLoader.add_implicit_resolver('tag:yaml.org,2002:float', re.compile(r'[-+]?\d+(\.\d*)?[eE][-+]?\d+$'),
+                                       list('-+0123456789'))
+    options.ordered_yaml = lambda: (OptionLoader, yaml.SafeDumper)
+    options._postprocess_yml_value = lambda v: None if v.lower() == 'none' else yaml.load(v, OptionLoader)
 
 
 def hook_options(prepare_options: Callable[[Options], None]) -> None:
@@ -98,7 +120,10 @@ def hook_options(prepare_options: Callable[[Options], None]) -> None:
 
     @functools.wraps(parse)
     def parse_options(root_path: str, is_train: bool = True) -> tuple[Options, Any]:
-        opt, args = parse(root_path, is_train)
+        try:
+            opt, args = parse(root_path, is_train)
+        except KeyError as error:  # the file's own sections were checked before
+            raise ValueError(f'--force_yml: the option file has no section {error}') from error
         if opt['num_gpu'] and not torch.cuda.is_available():
             print(f'num_gpu is {opt["num_gpu"]}, but there is no CUDA device: running on the CPU.', file=sys.stderr)
             opt['num_gpu'] = 0
@@ -137,15 +162,21 @@ class SampleIndex(int):
 
 
 def position_samples() -> None:
-    """A data set is told the image's index alone, so it cannot draw another crop in each epoch without global state."""
+    """A data set is told the image's index alone, so it cannot draw another crop in each epoch without global state.
+
+    Also, a resumed run begins its epoch anew; `done` (epoch, samples) lets it go on behind the samples it has seen.
+    """
     import basicsr.train
     from basicsr.data.data_sampler import EnlargedSampler
 
     class PositionedSampler(EnlargedSampler):
+        done = 0, 0
+
         def __iter__(self) -> Iterator[SampleIndex]:
             generator = torch.Generator().manual_seed(self.epoch)
             positions = torch.randperm(self.total_size, generator=generator).tolist()
-            for position in positions[self.rank::self.num_replicas]:
+            start = self.done[1] if self.epoch == self.done[0] else 0
+            for position in positions[self.rank::self.num_replicas][start:]:
                 yield SampleIndex(position % len(self.dataset), self.epoch, position)
 
     basicsr.train.EnlargedSampler = PositionedSampler
@@ -161,14 +192,18 @@ def count_whole_batches() -> None:
 
     @functools.wraps(create)
     def create_train_val_dataloader(opt: Options, logger: logging.Logger) -> tuple:
-        if 'train' not in opt['datasets']:
-            raise ValueError('the option file has no datasets.train section')
-        train_loader, sampler, val_loaders, _, total_iters = create(opt, logger)
+        try:
+            train_loader, sampler, val_loaders, _, total_iters = create(opt, logger)
+        except ZeroDivisionError:
+            raise ValueError('datasets.train holds no images') from None
         if len(train_loader) == 0:
             raise ValueError(f'{len(sampler)} training samples per epoch and process do not fill one batch of '
                              f'{train_loader.batch_size}: lower datasets.train.batch_size_per_gpu or raise '
                              'datasets.train.dataset_enlarge_ratio')
-        return train_loader, sampler, val_loaders, math.ceil(total_iters / len(train_loader)), total_iters
+        epoch, done = opt.get('resumed_at', (0, 0))
+        sampler.done = epoch, max(0, done - epoch * len(train_loader)) * train_loader.batch_size
+        total_epochs = epoch + math.ceil((total_iters - done) / len(train_loader))
+        return train_loader, sampler, val_loaders, total_epochs, total_iters
 
     basicsr.train.create_train_val_dataloader = create_train_val_dataloader
 
@@ -186,6 +221,29 @@ def reseed_workers() -> None:
         random.seed(worker_seed)
 
     basicsr.data.worker_init_fn = worker_init_fn
+
+
+def forward_prefetch_errors() -> None:
+    """With `prefetch_mode: cpu` an unreadable image hangs the run for ever: the reading thread dies unnoticed."""
+    from basicsr.data.prefetch_dataloader import PrefetchGenerator
+
+    def run(self: PrefetchGenerator) -> None:
+        try:
+            for item in self.generator:
+                self.queue.put(item)
+            self.queue.put(None)
+        except Exception as error:
+            self.queue.put(error)
+
+    def following(self: PrefetchGenerator) -> Any:
+        item = self.queue.get()
+        if item is None:
+            raise StopIteration
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+    PrefetchGenerator.run, PrefetchGenerator.__next__ = run, following
 
 
 def share_lmdb() -> None:
@@ -291,7 +349,7 @@ def load_named_weights() -> None:
                      param_key: Optional[str] = 'params') -> None:
         net = self.get_bare_model(net)
         arch = type(net).__name__
-        if self.is_train and param_key == 'params_ema':  # SRModel's start of the average, from a file without one
+        if net is getattr(self, 'net_g_ema', None):  # the average may start from a file that has none
             param_key = None
         loaded = checkpoints.read(load_path, param_key)
         if strict and loaded.arch not in (None, arch):
@@ -327,13 +385,19 @@ def refuse_untrained_test() -> None:
 
 
 def resume_anywhere() -> None:
-    """Resuming needs CUDA; `--auto_resume` looks beside the current directory; a frozen teacher's path is overwritten."""
+    """Resuming needs CUDA; `--auto_resume` looks beside the current directory; a frozen teacher's path is overwritten;
+    a state of another experiment is joined with weights of this one.
+    """
     import basicsr.train
     basicsr.train.load_resume_state = load_resume_state
 
 
 def load_resume_state(opt: Options) -> Optional[Options]:
-    """The state to resume from, or None; sets the networks' paths to the files saved with it."""
+    """The state to resume from, or None; sets the networks' paths to the files saved with it.
+
+    Raises:
+        ValueError: an unreadable state, or one without its weights.
+    """
     path = opt['path']
     if opt['auto_resume'] and os.path.isdir(path['training_states']):
         steps = [int(name[:-6]) for name in os.listdir(path['training_states'])
@@ -344,13 +408,17 @@ def load_resume_state(opt: Options) -> Optional[Options]:
     try:
         state = torch.load(path['resume_state'], map_location='cpu', weights_only=True)
     except Exception as error:
-        raise ValueError(f'cannot resume from {path["resume_state"]}: {error}') from error
-    for network in [key for key in opt if key.startswith('network_')]:
-        name = f'net_{network.removeprefix("network_")}_{state["iter"]}.pth'
-        saved = os.path.join(os.path.dirname(path['training_states']), 'models', name)
-        if os.path.isfile(saved):
-            path[f'pretrain_{network}'] = saved
-            path[f'param_key_{network.removeprefix("network_")}'] = 'params'
+        raise ValueError(f'cannot resume from {path["resume_state"]}: {" ".join(str(error).split())}') from error
+    models = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(path['resume_state']))), 'models')
+    never_saved = {'network_t', *(path.get('ignore_resume_networks') or ())}
+    for label in [key.removeprefix('network_') for key in opt if key.startswith('network_') and key not in never_saved]:
+        saved = os.path.join(models, f'net_{label}_{state["iter"]}.pth')
+        if not os.path.isfile(saved):
+            raise ValueError(f'cannot resume from {path["resume_state"]}: its weights {saved} are not there')
+        path[f'pretrain_network_{label}'], path[f'param_key_{label}'] = saved, 'params'
+    for folder in ('experiments_root', 'models', 'training_states', 'visualization'):
+        os.makedirs(path[folder], exist_ok=True)
+    opt['resumed_at'] = state['epoch'], state['iter']
     return state
 
 
@@ -372,19 +440,29 @@ def rehearse_before_archiving() -> None:
 
 
 def rehearse(opt: Options) -> None:
-    """Builds data sets, loaders, networks, losses and optimisers as the run will, and drops them."""
+    """Builds data sets, loaders, networks, losses and optimisers as the run will, reads a sample, and drops them.
+
+    Raises:
+        ValueError: what is wrong with the options; BasicSR itself has bare KeyErrors and the like.
+    """
     import basicsr.test
     import basicsr.train
     from basicsr.utils import set_random_seed
-    quiet = logging.getLogger('basicsr')
     try:
         if opt['is_train']:
-            basicsr.train.create_train_val_dataloader(opt, quiet)
+            quiet = logging.getLogger('basicsr')
+            train_loader, _, val_loaders, _, _ = basicsr.train.create_train_val_dataloader(opt, quiet)
+            for loader in (train_loader, *val_loaders):
+                loader.dataset[0]
             basicsr.train.build_model(opt)
         else:
             for dataset in opt['datasets'].values():
                 basicsr.test.build_dataset(dataset)
             basicsr.test.build_model(opt)
+    except KeyError as error:
+        raise ValueError(f'the option file lacks the key {error}') from error
+    except (AssertionError, NotImplementedError) as error:
+        raise ValueError(str(error)) from error
     finally:
         reset_logger()
         set_random_seed(opt['manual_seed'] + opt['rank'])
@@ -417,3 +495,32 @@ def run_test(root_path: str) -> Any:
     finally:
         basicsr.test.build_model = build
     return models[-1]
+
+
+def show_progress() -> None:
+    """Training and testing print a wall of log lines and no progress. For the demo: a bar instead; the file keeps all."""
+    import basicsr.test
+    import basicsr.train
+    from basicsr.utils.logger import MessageLogger, get_root_logger
+    from tqdm import tqdm
+
+    def quiet_logger(*args: Any, **kwargs: Any) -> logging.Logger:
+        logger = get_root_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if not isinstance(handler, logging.FileHandler):
+                handler.setLevel(logging.WARNING)
+        return logger
+
+    class ProgressLogger(MessageLogger):
+        def __call__(self, log_vars: Options) -> None:
+            step = log_vars['iter']
+            if not hasattr(self, 'bar'):
+                self.bar = tqdm(total=self.max_iters, initial=self.start_iter, unit='step', desc=self.exp_name)
+            self.bar.set_postfix({k: f'{v:.3g}' for k, v in log_vars.items() if k.startswith('l_')}, refresh=False)
+            self.bar.update(step - self.bar.n)
+            if step >= self.max_iters:
+                self.bar.close()
+            super().__call__(log_vars)
+
+    basicsr.train.get_root_logger = basicsr.test.get_root_logger = quiet_logger
+    basicsr.train.MessageLogger = ProgressLogger

@@ -29,8 +29,10 @@ def register() -> None:
 
 
 def prepare_options(opt: dict[str, Any]) -> None:
-    """Completes a parsed option file in place: data sets by folder and degradation, the length of training."""
+    """Checks a parsed option file, and completes it in place: data sets by folder and degradation, the length of training."""
     from .data.test_sets import expand_datasets
     from .models.stages import complete_total_iter
+    from .option_checks import check_options
+    check_options(opt)
     expand_datasets(opt)
     complete_total_iter(opt)

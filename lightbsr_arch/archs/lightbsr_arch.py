@@ -151,14 +151,20 @@ class IDRAdaptationGroup(nn.Module):
         return x + self.conv(self.convnext(y)), channel, spatial
 
 
+def check_size(num_feat: int, num_group: int, num_block: int) -> None:
+    """Raises ValueError where the SR network cannot have this size."""
+    if num_feat < 8 or num_feat % 8:
+        raise ValueError(f'num_feat must be a positive multiple of 8, got {num_feat}')
+    if min(num_group, num_block) < 1:
+        raise ValueError(f'num_group and num_block must be 1 or more, got {num_group} and {num_block}')
+
+
 class SRTrunk(nn.Module):
     """The super-resolution network of teacher and student: LR features, adaptation groups, fusion, upscaler."""
 
     def __init__(self, scale: int, num_feat: int, num_group: int, num_block: int, layer_scale: float,
                  channel_gate: bool, spatial_gate: bool, correction: bool) -> None:
         super().__init__()
-        if num_feat % 8:
-            raise ValueError(f'num_feat must be a multiple of 8, got {num_feat}')
         self.mean_shift = MeanShift()
         self.head = nn.Conv2d(3, num_feat, 3, padding=1)
         self.groups = nn.ModuleList(
@@ -193,6 +199,7 @@ class LightBSR(nn.Module):
                  layer_scale: float = 1e-6, channel_gate: bool = True, spatial_gate: bool = True,
                  correction: bool = True, idr_noise: float = 0.0) -> None:
         super().__init__()
+        check_size(num_feat, num_group, num_block)
         adaptive = channel_gate or spatial_gate
         self.scale = scale
         self.idr_noise = idr_noise
@@ -237,6 +244,9 @@ class LightBSRTeacher(nn.Module):
                  channel_gate: bool = True, spatial_gate: bool = True, correction: bool = True,
                  idr_noise: float = 0.0) -> None:
         super().__init__()
+        check_size(num_feat, num_group, num_block)
+        if not 0 <= prior_dim <= KERNEL_SIZE**2:
+            raise ValueError(f'prior_dim must lie between 0 and {KERNEL_SIZE**2}, got {prior_dim}')
         self.scale = scale
         self.prior_dim = prior_dim
         self.noise_prior = noise_prior

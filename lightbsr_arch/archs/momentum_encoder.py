@@ -38,11 +38,16 @@ class MomentumEncoder(nn.Module):
         queue_size: Negatives K in the queue (C, K), unit length, random at the start.
         momentum: Decay m of the key branch's parameters.
         patch_by_patch: One pass per patch index instead of one for all.
+
+    Raises:
+        ValueError: an empty queue, or a momentum outside [0, 1].
     """
 
     def __init__(self, make_estimator: Callable[[], nn.Module], num_feat: int, contrastive: bool, queue_size: int,
                  momentum: float, patch_by_patch: bool) -> None:
         super().__init__()
+        if queue_size < 1 or not 0 <= momentum <= 1:
+            raise ValueError(f'queue_size must be 1 or more and momentum in [0, 1], got {queue_size} and {momentum}')
         self.momentum = momentum
         self.patch_by_patch = patch_by_patch
         self.query = ContrastiveEncoder(make_estimator(), num_feat, contrastive)

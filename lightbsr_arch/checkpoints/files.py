@@ -1,9 +1,9 @@
 """Reading and writing files of weights: allow-listed contents only, whole or not at all."""
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
-import tempfile
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -58,13 +58,16 @@ def read(path: str, param_key: Optional[str] = None) -> Checkpoint:
             raise CheckpointError(f'{path} has no weights under {param_key!r}, only under {" and ".join(keys)}: '
                                   'change path.param_key_g')
         state_dict = content[param_key or keys[0]]
-    state_dict = {k.removeprefix('module.'): v for k, v in state_dict.items()}
-    if not state_dict or not all(isinstance(v, Tensor) for v in state_dict.values()):
+    if not state_dict or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state_dict.items()):
         raise CheckpointError(f'{path} holds no weights of a network, but {", ".join(map(str, list(content)[:5]))}')
+    state_dict = {k.removeprefix('module.'): v for k, v in state_dict.items()}
     if is_upstream(state_dict):
-        arch, kwargs, state_dict = from_upstream(state_dict)
+        try:
+            arch, kwargs, state_dict = from_upstream(state_dict)
+        except CheckpointError as error:
+            raise CheckpointError(f'{path}: {error}') from None
         return Checkpoint(state_dict, arch, kwargs)
-    network = dict(content.get('network') or {}) if keys else {}
+    network = dict(content['network']) if keys and isinstance(content.get('network'), dict) else {}
     return Checkpoint(state_dict, network.pop('type', None), network, content.get('degradation') if keys else None)
 
 
@@ -88,13 +91,14 @@ def write(content: dict[str, Any], path: str) -> None:
         OSError: the disk is full, or the folder missing or not writable. What stood there before still stands.
     """
     folder, name = os.path.split(os.path.abspath(path))
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=f'.{name}.', suffix='.tmp')
+    temporary = os.path.join(folder, f'.{name}.{os.getpid()}.tmp')  # not tempfile's, which only its owner may read
     try:
-        with os.fdopen(handle, 'wb') as file:
+        with open(temporary, 'wb') as file:
             torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
         raise

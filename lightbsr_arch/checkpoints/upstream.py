@@ -61,7 +61,10 @@ def from_upstream(state_dict: Mapping[str, Tensor],
     if not is_upstream(state_dict):
         raise CheckpointError('this is no state dict of LightBSR\'s release: it has no G.head.0.weight')
     arch = 'LightBSRTeacher' if 'E.queue' in state_dict else 'LightBSR'
-    kwargs = _read_size(state_dict)
+    try:
+        kwargs = _read_size(state_dict)
+    except (KeyError, IndexError, ValueError):
+        raise CheckpointError('this state dict is incomplete, or of another network than LightBSR\'s release') from None
     table = key_table(arch, kwargs['num_group'], kwargs['num_block'], kwargs['scale'])
     converted = _rename({k: v for k, v in state_dict.items() if '_mean.' not in k}, table)
     if arch == 'LightBSRTeacher':

@@ -46,11 +46,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def report(verb: str, error: Exception) -> None:
     """One line on the terminal, and in the run's log file where there is one."""
+    message = str(error)
+    if message.startswith('Caught '):  # torch puts a loading process's traceback into the text; it ends with the message
+        message = message.strip().splitlines()[-1].partition(': ')[2]
     logger = logging.getLogger('basicsr')
     if any(isinstance(handler, logging.FileHandler) for handler in logger.handlers):
-        logger.error(f'basicsr {verb}: error: {error}')
+        logger.error(f'basicsr {verb}: error: {message}')
     else:
-        print(f'basicsr {verb}: error: {error}', file=sys.stderr)
+        print(f'basicsr {verb}: error: {message}', file=sys.stderr)
 
 
 if __name__ == '__main__':

@@ -11,13 +11,13 @@ from typing import Any, Mapping
 import cv2
 import numpy as np
 import torch
-from basicsr.utils import FileClient, imfrombytes, scandir
+from basicsr.utils import FileClient, imfrombytes
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from .. import config
 from ..basicsr_compat import SampleIndex
-from ..degradations import degrade, parse_degradation
+from ..degradations import KERNEL_SIZE, degrade, parse_degradation
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 
@@ -45,6 +45,9 @@ class BlindDegradationDataset(Dataset):
     def __init__(self, opt: Mapping[str, Any]) -> None:
         self.opt = opt  # BasicSR reads the name from here
         self.options = config.build(config.DatasetOptions, opt, f'datasets: {opt.get("name", opt.get("phase"))}')
+        if self.options.phase == 'train' and self.options.gt_size <= KERNEL_SIZE // 2:
+            raise ValueError(f'datasets: {self.options.name}: gt_size ({self.options.gt_size}) must be more than half a '
+                             f'blur kernel ({KERNEL_SIZE} pixels)')
         self.degradation = parse_degradation(self.options.degradation, self.options.scale)
         self.is_lmdb = self.options.dataroot_gt.rstrip('/').endswith('.lmdb')
         self.names = list_images(self.options.dataroot_gt, self.options.meta_info_file)
@@ -126,7 +129,9 @@ def list_images(root: str, meta_info_file: str | None = None) -> list[str]:
             names = [line.split(' (')[0].split('\t')[0].strip() for line in file if line.strip()]
         names = [os.path.splitext(name)[0] for name in names] if is_lmdb else names
     else:
-        names = [name for name in scandir(root, recursive=True) if name.lower().endswith(IMAGE_SUFFIXES)]
+        names = [os.path.relpath(os.path.join(folder, name), root)  # BasicSR's scandir stumbles over hidden files
+                 for folder, _, files in os.walk(root, followlinks=True) for name in files
+                 if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith('.')]
     if not names:
         raise ValueError(f'{os.path.abspath(root)} holds no images ({", ".join(IMAGE_SUFFIXES)})')
     return sorted(names)

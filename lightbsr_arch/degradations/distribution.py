@@ -43,10 +43,10 @@ class Degradation:
 
     def _check_range(self, name: str, least: float) -> None:
         value = getattr(self, name)
-        if value is None:
+        if value is None and name != 'noise':
             return
         ends = value if isinstance(value, (tuple, list)) else (value, value)
-        if len(ends) != 2 or not all(isinstance(v, (int, float)) for v in ends) or not least <= ends[0] <= ends[1]:
+        if len(ends) != 2 or not all(isinstance(v, (int, float)) for v in ends) or not least <= ends[0] <= ends[1] < math.inf:
             raise ValueError(f'degradation.{name} must be a number or a range [low, high] from {least:g} upwards, '
                              f'got {value!r}')
 
@@ -106,6 +106,8 @@ def parse_degradation(section: str | Mapping[str, Any], scale: int) -> Degradati
     """
     if isinstance(section, str):
         return training_degradation(section, scale)
+    if not isinstance(section, Mapping):
+        raise ValueError(f'degradation must be a section with keys, setting1 or setting2, got {section!r}')
     known = [f.name for f in fields(Degradation)]
     for key in section:
         if key not in known:

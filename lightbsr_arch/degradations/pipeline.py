@@ -32,10 +32,12 @@ def degrade(gt: Tensor, kernel: Tensor, scale: int, noise: float | Tensor = 0,
     if height % scale or width % scale:
         raise ValueError(f'an image of {width}x{height} pixels cannot be downsampled by {scale}: '
                          f'cut it to a multiple of {scale} first')
+    level = torch.as_tensor(noise, dtype=torch.float32).reshape(-1)
+    if len(kernel) != len(gt) or len(level) not in (1, len(gt)):
+        raise ValueError(f'{len(kernel)} kernels and {len(level)} noise levels for {len(gt)} images')
     lq = imresize(blur(gt * 255, kernel), 1 / scale)
-    level = torch.as_tensor(noise, dtype=torch.float32).reshape(-1).expand(len(gt))
     if level.any():
-        lq = lq + _white_noise(lq, generator) * level.to(lq)[:, None, None, None]
+        lq = lq + _white_noise(lq, generator) * level.to(lq).view(-1, 1, 1, 1)
     return lq.round().clamp(0, 255) / 255
 
 

@@ -10,6 +10,7 @@ from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
 from .. import checkpoints
+from ..archs import IDR
 from ..config import Stage
 from ..degradations import fit_pca_basis, parse_degradation, release_pca_kernels
 from ..losses import contrastive_statistics
@@ -99,13 +100,15 @@ class LightBSRStudentModel(BlindSRModel):
     The frozen teacher is `path.pretrain_network_t`; its SR network never runs. Testing needs none.
     """
 
-    loss_keys = ('channel_distill_opt', 'spatial_distill_opt')
+    distilled = {'channel_distill_opt': 'channel', 'spatial_distill_opt': 'spatial'}
+    loss_keys = tuple(distilled)
     idr_modules = ('estimator', 'converter')
 
     def prepare_networks(self) -> None:
         self.teacher = None
         if any(self.opt['train'].get(key) for key in self.loss_keys):
             self.teacher = self._load_teacher()
+            self._check_gates()
             if self.is_fresh:
                 self._start_from_teacher()
         elif any(stage.trains == 'idr' for stage in self.stages):
@@ -123,7 +126,7 @@ class LightBSRStudentModel(BlindSRModel):
             raise checkpoints.CheckpointError(f'{path} holds {section["type"] or "a network without a name"}, but '
                                               'path.pretrain_network_t must be a LightBSRTeacher')
         self._check_setting(path, loaded, section)
-        teacher = build_network(section).to(self.device)
+        teacher = build_network(section).to(self.device, memory_format=torch.channels_last)
         self.load_network(teacher, path, True, self.opt['path'].get('param_key_t'))
         return teacher.requires_grad_(False).eval()
 
@@ -136,6 +139,14 @@ class LightBSRStudentModel(BlindSRModel):
                 f'{path} is a teacher of another setting: it was trained with {theirs.label} at x{scale}, this run has '
                 f'{own.label} at x{self.opt["scale"]}. Give a teacher of the same setting or change '
                 'datasets.train.degradation')
+
+    def _check_gates(self) -> None:
+        """A representation that no gate reads is not built, and cannot be distilled."""
+        for net, name in ((self.get_bare_model(self.net_g), 'network_g'), (self.teacher, 'the teacher')):
+            for key, form in self.distilled.items():
+                if self.opt['train'].get(key) and getattr(net.converter, form, None) is None:
+                    raise ValueError(f'train.{key} is set, but {name} has {form}_gate: false and so nothing to '
+                                     'compare: remove the loss')
 
     def _start_from_teacher(self) -> None:
         """Copies what fits: estimator, converter and SR network (Section 3.4)."""
@@ -162,18 +173,14 @@ class LightBSRStudentModel(BlindSRModel):
             losses['l_pix'] = self.losses['pixel_opt'](sr, self.gt)
         return losses | self._distill(idr), {}
 
-    def _distill(self, idr: Any) -> dict[str, Tensor]:
+    def _distill(self, idr: IDR) -> dict[str, Tensor]:
         """The distillation losses that the option file names, of an IDR against the teacher's."""
         if self.teacher is None:
             return {}
         with torch.no_grad():
             target = self.teacher(self.lq, self.teacher.prior(self.kernel, self.noise), idr_only=True)
-        losses = {}
-        if 'channel_distill_opt' in self.losses:
-            losses['l_channel'] = self.losses['channel_distill_opt'](idr.channel, target.channel)
-        if 'spatial_distill_opt' in self.losses:
-            losses['l_spatial'] = self.losses['spatial_distill_opt'](idr.spatial, target.spatial)
-        return losses
+        return {f'l_{form}': self.losses[key](getattr(idr, form), getattr(target, form))
+                for key, form in self.distilled.items() if key in self.losses}
 
     def evaluate_idr(self, net: nn.Module) -> dict[str, Tensor]:
         """The distillation losses."""

@@ -1,0 +1,58 @@
+"""`basicsr prepare`: sub-images for training, as PNG files or LMDB."""
+from __future__ import annotations
+
+import argparse
+import os
+
+DESCRIPTION = """\
+Cuts HR images into overlapping square sub-images, which load faster than whole photographs, as PNG files or as LMDB.
+INPUT folders are searched with their subfolders. An OUTPUT that ends in .lmdb becomes an LMDB folder in BasicSR's
+layout, any other a folder of PNGs; `dataroot_gt:` in an option file takes either."""
+EPILOG = """\
+After an interruption the same command goes on where it stopped. An image that cannot be read is named and left out;
+the exit status is 1 then, and the same command adds it once it is replaced.
+
+  basicsr prepare datasets/DF2K/DIV2K_train_HR datasets/DF2K/Flickr2K_HR datasets/DF2K/HR_sub
+  basicsr prepare datasets/DF2K/DIV2K_train_HR datasets/DF2K/Flickr2K_HR datasets/DF2K/HR_sub.lmdb
+  basicsr prepare datasets/train/BSDS400 datasets/train/BSDS400.lmdb --no-crop      (small images, as they are)
+"""
+
+
+def run(arguments: list[str]) -> int:
+    parsed = _parse(arguments)
+    from .. import plugin
+    plugin.register()
+    from ..data.preparation import prepare
+    from ..data.sub_images import Cutting
+    cutting = Cutting(None, None) if parsed.no_crop else Cutting(parsed.size, parsed.step)
+    outcome = prepare(parsed.inputs, parsed.output, cutting, parsed.workers)
+    before = f' ({outcome.num_done_before} were done before)' if outcome.num_done_before else ''
+    num_left_out = len(outcome.failures)
+    print(f'{parsed.output}: {outcome.num_sub_images} sub-images of {outcome.num_images - num_left_out} images{before}')
+    if num_left_out:
+        raise ValueError(f'{num_left_out} of {outcome.num_images} images could not be read and are left out (see above). '
+                         'Replace or remove them and call again')
+    return 0
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog='basicsr prepare', description=DESCRIPTION, epilog=EPILOG,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('inputs', nargs='+', metavar='INPUT', help='folder of HR images')
+    parser.add_argument('output', metavar='OUTPUT', help='folder to write, NAME or NAME.lmdb')
+    parser.add_argument('--size', type=_positive, default=480, metavar='N',
+                        help='edge of the squares in pixels (default: 480); smaller images are kept whole')
+    parser.add_argument('--step', type=_positive, metavar='N',
+                        help='distance from one square to the next (default: half the size)')
+    parser.add_argument('--no-crop', action='store_true', help='keep the images whole')
+    parser.add_argument('--workers', type=_positive, default=os.cpu_count() or 1, metavar='N',
+                        help='images that are worked on at once (default: one for each processor core)')
+    parsed = parser.parse_args(arguments)
+    parsed.step = parsed.step or max(parsed.size // 2, 1)
+    return parsed
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'must be a whole number from 1 upwards, got {text!r}')
+    return int(text)

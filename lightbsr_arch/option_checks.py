@@ -1,0 +1,122 @@
+"""What BasicSR's own sections of an option file must hold. BasicSR itself finds a mistake late, or not at all."""
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from basicsr.models import lr_scheduler
+from basicsr.utils import registry
+
+from .config import suggest
+
+Options = dict[str, Any]
+
+PATHS_OF_BASICSR = {'experiments_root', 'results_root', 'models', 'training_states', 'log', 'visualization'}
+OPTIMIZERS = {'Adam': torch.optim.Adam}
+SCHEDULERS = {'MultiStepLR': lr_scheduler.MultiStepRestartLR, 'MultiStepRestartLR': lr_scheduler.MultiStepRestartLR,
+              'CosineAnnealingRestartLR': lr_scheduler.CosineAnnealingRestartLR}
+GIVEN_BY_THE_RUN = {'params', 'optimizer', 'img', 'img2'}  # arguments that no option file sets
+
+
+def check_options(opt: Options) -> None:
+    """Checks a parsed option file, and sets what has an obvious default, in place.
+
+    Raises:
+        ValueError: a key that is missing, unknown, or of the wrong kind; the message names section and key.
+    """
+    require_keys(opt)
+    check_path_keys(opt)
+    for where, section, find in typed_sections(opt):
+        check_arguments(where, section, find)
+    check_pairs(opt)
+
+
+def require_keys(opt: Options) -> None:
+    """Keys that BasicSR looks up without saying where, some at the first validation only."""
+    for key, section in opt['datasets'].items():
+        require(f'datasets.{key}', section, 'type')
+    if opt['is_train']:
+        require('datasets', opt['datasets'], 'train')
+        require('datasets.train', opt['datasets']['train'], 'name', 'batch_size_per_gpu', 'num_worker_per_gpu')
+        require('logger', opt['logger'], 'print_freq', 'save_checkpoint_freq')
+        opt['logger'].setdefault('use_tb_logger', False)
+    if opt.get('val') is not None:
+        require('val', opt['val'], *(['val_freq'] if opt['is_train'] else []))
+        opt['val'] = {'save_img': False, 'suffix': None} | opt['val']
+
+
+def require(where: str, section: Any, *keys: str) -> None:
+    if not isinstance(section, dict):
+        raise ValueError(f'{where} must be a section with keys, got {section!r}')
+    for key in keys:
+        if key not in section:
+            raise ValueError(f'{where}: {key!r} is missing')
+
+
+def check_path_keys(opt: Options) -> None:
+    """BasicSR ignores a misspelt key of `path:`, or makes a folder of its value."""
+    networks = sorted({key.removeprefix('network_') for key in opt if key.startswith('network_')} | {'t'})
+    known = [f'{key}_{name}' for key in ('pretrain_network', 'param_key', 'strict_load') for name in networks]
+    known += ['resume_state', 'ignore_resume_networks']
+    for key in opt['path'].keys() - PATHS_OF_BASICSR:
+        if key not in known:
+            raise ValueError(f'path: unknown key {key!r}{suggest(key, known)}')
+
+
+def typed_sections(opt: Options) -> Iterator[tuple[str, Any, Callable[[str], Callable]]]:
+    """The sections whose `type` names a class or function: where, the section, and what finds it by name."""
+    for key, section in opt.items():
+        if key.startswith('network_'):
+            yield key, section, registry.ARCH_REGISTRY.get
+    for key, section in (opt.get('train') or {}).items():
+        if key.endswith('_opt') and section is not None:
+            yield f'train.{key}', section, registry.LOSS_REGISTRY.get
+        if key.startswith('optim_'):
+            yield f'train.{key}', section, one_of('optimizer', OPTIMIZERS)
+        if key == 'scheduler':
+            yield f'train.{key}', section, one_of('scheduler', SCHEDULERS)
+    for key, section in ((opt.get('val') or {}).get('metrics') or {}).items():
+        yield f'val.metrics.{key}', section, registry.METRIC_REGISTRY.get
+
+
+def one_of(kind: str, makers: dict[str, Callable]) -> Callable[[str], Callable]:
+    """Finds in a dictionary as `Registry.get` does in a registry."""
+    def find(name: str) -> Callable:
+        if name not in makers:
+            raise ValueError(f'there is no {kind} named {name!r}{suggest(name, list(makers))}')
+        return makers[name]
+    return find
+
+
+def check_arguments(where: str, section: Any, find: Callable[[str], Callable]) -> None:
+    """Compares a section's keys with the arguments of what its `type` names.
+
+    Raises:
+        ValueError: no such type, an unknown or a missing key.
+    """
+    require(where, section, 'type')
+    kind = section['type']
+    try:
+        parameters = inspect.signature(find(kind)).parameters.values()
+    except ValueError as error:
+        raise ValueError(f'{where}: {error}') from None
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+             and p.name not in GIVEN_BY_THE_RUN]
+    known = [p.name for p in named]
+    unknown = [key for key in section if key not in ('type', *known)]
+    if unknown and not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        raise ValueError(f'{where}: {kind} has no {unknown[0]!r}{suggest(unknown[0], known)}')
+    missing = [p.name for p in named if p.default is p.empty and p.name not in section]
+    if missing:
+        raise ValueError(f'{where}: {kind} needs {missing[0]!r}')
+
+
+def check_pairs(opt: Options) -> None:
+    """BasicSR's own models train on finished pairs; KeyError: 'lq' otherwise."""
+    from .models.blind_sr_model import BlindSRModel
+    section = opt['datasets'].get('train') or {}
+    blind = issubclass(registry.MODEL_REGISTRY.get(opt['model_type']), BlindSRModel)
+    if section.get('type') == 'BlindDegradationDataset' and not blind and not section.get('pairs'):
+        raise ValueError(f'datasets.train: {opt["model_type"]} trains on finished pairs: set pairs: true')

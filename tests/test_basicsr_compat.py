@@ -1,0 +1,488 @@
+"""Each workaround against the behaviour that it mends; every test fails without its workaround."""
+from __future__ import annotations
+
+import copy
+import logging
+import pickle
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Callable
+
+import basicsr.test
+import basicsr.train
+import cv2
+import lmdb
+import numpy as np
+import pytest
+import torch
+from basicsr.archs.edsr_arch import EDSR
+from basicsr.data import build_dataloader, build_dataset
+from basicsr.data.prefetch_dataloader import PrefetchDataLoader
+from basicsr.models import build_model
+from basicsr.models.base_model import BaseModel
+from basicsr.models.lr_scheduler import MultiStepRestartLR
+from basicsr.models.sr_model import SRModel
+from basicsr.utils import registry
+from basicsr.utils.file_client import FileClient
+from basicsr.utils.logger import get_root_logger
+from torch import nn
+
+from lightbsr_arch import archs, basicsr_compat, checkpoints, plugin
+from tests import tiny_options as tiny
+
+Options = dict[str, Any]
+SMALL_EDSR = {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 4, 'num_block': 1, 'upscale': 4}
+
+
+def edsr(images: Path, total_iter: int = 4, **train: Any) -> Options:
+    """BasicSR's own model and network on this package's pairs, with EMA."""
+    opt = tiny.training(images, 'edsr', model_type='SRModel', network_g=dict(SMALL_EDSR))
+    opt['datasets']['train'] |= {'pairs': True, 'gt_size': 16}
+    opt['train'] |= {'total_iter': total_iter, 'ema_decay': 0.5, 'optim_g': {'type': 'Adam', 'lr': 1e-3},
+                     'scheduler': {'type': 'MultiStepLR', 'milestones': [100], 'gamma': 0.5}, **train}
+    return opt
+
+
+def model(is_train: bool = True, **opt: Any) -> BaseModel:
+    return BaseModel({'num_gpu': 0, 'is_train': is_train, 'dist': False, **opt})
+
+
+# ------------------------------------------------------------------------------------------------------ the import
+FAKE_TORCHVISION = {
+    '__init__.py': 'import torch\n{check}',
+    'transforms/__init__.py': '',
+    'transforms/functional.py': 'rgb_to_grayscale = "from functional"',
+}
+NO_OPERATORS = '''
+if not hasattr(torch.ops.torchvision, "nms"):
+    raise RuntimeError("operator torchvision::nms does not exist")
+torch.ops.torchvision.nms, torch.ops.torchvision.qnms
+'''
+
+
+@pytest.mark.parametrize('check, files, expected', [
+    (NO_OPERATORS, {}, 'from functional'),
+    ('', {'transforms/functional_tensor.py': 'rgb_to_grayscale = "own"'}, 'own'),
+    ('raise RuntimeError("broken installation")', {}, 'RuntimeError: broken installation'),
+], ids=['no operators, no functional_tensor', 'both', 'another error'])
+def test_basicsr_finds_what_it_imports_of_torchvision(check: str, files: dict[str, str], expected: str,
+                                                      tmp_path: Path) -> None:
+    for name, text in (FAKE_TORCHVISION | files).items():
+        path = tmp_path / 'torchvision' / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.replace('{check}', check))
+    script = ('import sys; sys.path.insert(0, sys.argv[1])\nfrom lightbsr_arch import basicsr_compat as compat\n'
+              'compat.prepare_import(); compat.prepare_import()\n'
+              'from torchvision.transforms.functional_tensor import rgb_to_grayscale; print(rgb_to_grayscale)')
+    run = subprocess.run([sys.executable, '-c', script, tmp_path], capture_output=True, text=True)
+    assert (run.stdout + run.stderr).strip().splitlines()[-1] == expected
+
+
+def test_importing_the_package_is_cheap() -> None:
+    script = 'import sys, lightbsr_arch; print([m for m in ("torch", "basicsr", "numpy", "cv2") if m in sys.modules])'
+    assert subprocess.run([sys.executable, '-c', script], capture_output=True, text=True).stdout == '[]\n'
+
+
+def test_registering_twice_changes_nothing() -> None:
+    def patched() -> tuple:
+        return basicsr.train.parse_options, basicsr.train.make_exp_dirs, SRModel.__init__, dict(iter(registry.ARCH_REGISTRY))
+
+    before = patched()
+    plugin.register()
+    assert patched() == before
+
+
+def test_ours_replace_classes_of_the_same_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry.ARCH_REGISTRY._obj_map, 'LightBSR', nn.Identity)
+    plugin.register()
+    assert registry.ARCH_REGISTRY.get('LightBSR') is archs.LightBSR
+
+
+# ------------------------------------------------------------------------------------------------- the option file
+@pytest.mark.parametrize('text, expected', [
+    ('1e-4', 1e-4), ('-2E+3', -2e3), ('1.e2', 100.0), ('1.0e-4', 1e-4), ('12', 12), ('1.5', 1.5), ('[1, 2]', [1, 2]),
+    ('~', None), ('None', None), ('true', True), ('net_1e4.pth', 'net_1e4.pth'), ('1e4x', '1e4x')])
+def test_numbers_of_option_files_and_overrides(text: str, expected: Any, images: Path, tmp_path: Path,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    opt = tiny.teacher(images) | {'in_file': 'VALUE', 'overridden': 0}
+    path = tiny.write(opt, tmp_path)
+    path.write_text(path.read_text().replace('VALUE', '~' if text == 'None' else text))
+    monkeypatch.setattr(sys, 'argv', ['basicsr', '-opt', str(path), '--force_yml', f'overridden={text}'])
+    parsed, _ = basicsr.train.parse_options(str(tmp_path))
+    assert (parsed['in_file'], parsed['overridden']) == (expected, expected)
+    assert type(parsed['in_file']) is type(parsed['overridden']) is type(expected)
+
+
+def test_a_gpu_is_asked_for_where_there_is_none(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    path = tiny.write(tiny.teacher(images) | {'num_gpu': 1}, tmp_path)
+    monkeypatch.setattr(sys, 'argv', ['basicsr', '-opt', str(path)])
+    opt, _ = basicsr.train.parse_options(str(tmp_path))
+    assert opt['num_gpu'] == 0 and 'there is no CUDA device' in capsys.readouterr().err
+    assert opt['train']['total_iter'] == 4  # plugin.prepare_options was called
+
+
+def test_a_misspelt_name_is_answered_with_the_nearest() -> None:
+    with pytest.raises(ValueError, match="there is no arch named 'LigthBSR'; did you mean 'LightBSR'"):
+        registry.ARCH_REGISTRY.get('LigthBSR')
+    assert registry.ARCH_REGISTRY.get('EDSR') is EDSR
+    with_suffix = registry.Registry('arch')
+    with_suffix.register(EDSR, suffix='basicsr')
+    assert with_suffix.get('EDSR') is EDSR
+
+
+# --------------------------------------------------------------------------------------------------------- the data
+def sampler(num_images: int = 5, num_ranks: int = 1, rank: int = 0, ratio: int = 1, epoch: int = 0) -> Any:
+    made = basicsr.train.EnlargedSampler(range(num_images), num_ranks, rank, ratio)
+    made.set_epoch(epoch)
+    return made
+
+
+def places(samples: Any) -> list[tuple[int, int, int]]:
+    return [(int(s), s.epoch, s.position) for s in samples]
+
+
+def test_samples_know_their_place() -> None:
+    first, second = places(sampler(ratio=3)), places(sampler(ratio=3, epoch=1))
+    assert sorted(position for _, _, position in first) == list(range(15))
+    assert all(index == position % 5 and epoch == 0 for index, epoch, position in first)
+    assert {epoch for _, epoch, _ in second} == {1} and [s[2] for s in first] != [s[2] for s in second]
+    assert places(pickle.loads(pickle.dumps(list(sampler())))) == places(sampler())
+    assert places(sampler(ratio=3)) == first
+
+
+def test_ranks_share_an_epoch() -> None:
+    ranks = [places(sampler(num_ranks=2, rank=rank, ratio=2)) for rank in (0, 1)]
+    assert sorted(position for rank in ranks for _, _, position in rank) == list(range(10))
+
+
+def test_a_resumed_epoch_goes_on_behind_the_seen_samples() -> None:
+    resumed = sampler(epoch=3)
+    resumed.done = 3, 2
+    assert places(resumed) == places(sampler(epoch=3))[2:]
+    resumed.set_epoch(4)
+    assert places(resumed) == places(sampler(epoch=4))
+
+
+def test_training_reaches_its_last_iteration(images: Path, tmp_path: Path, run_cli: Callable) -> None:
+    opt = edsr(images, 8)
+    opt['datasets']['train'] |= {'dataset_enlarge_ratio': 2, 'batch_size_per_gpu': 8}  # 12 samples: one batch, 4 left over
+    opt['datasets'].pop('val')
+    opt['logger']['save_checkpoint_freq'] = 8
+    assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 0
+    assert (tmp_path / 'experiments/edsr/training_states/8.state').exists()
+
+
+@pytest.mark.parametrize('batch_size, enlarge', [(7, 1), (13, 2)])
+def test_less_than_a_batch_is_an_error(batch_size: int, enlarge: int, images: Path, tmp_path: Path, run_cli: Callable,
+                                       capfd: pytest.CaptureFixture) -> None:
+    opt = edsr(images)
+    opt['datasets']['train'] |= {'dataset_enlarge_ratio': enlarge, 'batch_size_per_gpu': batch_size}
+    assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 1
+    assert f'{6 * enlarge} training samples per epoch and process do not fill one batch' in capfd.readouterr().err
+
+
+def paired_options(images: Path, folder: Path, num_images: int) -> Options:
+    """BasicSR's own data set on copies of an image."""
+    gt = cv2.imread(str(images / 'image_0.png'))
+    for name, image in (('gt', gt), ('lq', cv2.resize(gt, None, fx=0.25, fy=0.25))):
+        (folder / name).mkdir()
+        for i in range(num_images):
+            cv2.imwrite(str(folder / name / f'{i}.png'), image)
+    return {'type': 'PairedImageDataset', 'name': 'paired', 'phase': 'train', 'scale': 4, 'gt_size': 32,
+            'dataroot_gt': str(folder / 'gt'), 'dataroot_lq': str(folder / 'lq'), 'io_backend': {'type': 'disk'},
+            'use_hflip': True, 'use_rot': True, 'batch_size_per_gpu': 1, 'num_worker_per_gpu': 2}
+
+
+def test_crops_of_basicsrs_data_sets_differ_between_epochs(images: Path, tmp_path: Path) -> None:
+    options = paired_options(images, tmp_path, 1)
+    loader = build_dataloader(build_dataset(options), options, 0, False, sampler(1, ratio=4), seed=0)
+    torch.manual_seed(0)
+    epochs = [{batch['lq'].numpy().tobytes() for batch in loader} for _ in range(2)]
+    assert epochs[0].isdisjoint(epochs[1]) and len(epochs[0] | epochs[1]) == 8
+
+
+class Broken(torch.utils.data.Dataset):
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> int:
+        if index == 1:
+            raise ValueError('unreadable')
+        return index
+
+
+def test_an_error_in_the_prefetching_thread_arrives() -> None:
+    caught: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            list(PrefetchDataLoader(2, dataset=Broken()))
+        except ValueError as error:
+            caught.append(error)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    reader.join(timeout=20)  # without an answer it waits for ever
+    assert [str(error) for error in caught] == ['unreadable']
+    assert list(PrefetchDataLoader(1, dataset=torch.arange(3))) == [0, 1, 2]
+
+
+def test_one_lmdb_serves_two_data_sets(tmp_path: Path) -> None:
+    path = str(tmp_path / 'images.lmdb')
+    with lmdb.open(path) as environment, environment.begin(write=True) as transaction:
+        transaction.put(b'name', b'content')
+    clients = [FileClient('lmdb', db_paths=[path], client_keys=['gt']),
+               FileClient('lmdb', db_paths=[path, f'{path}/.'], client_keys=['lq', 'gt'])]
+    assert [client.get('name', 'gt') for client in clients] == [b'content', b'content']
+
+
+# -------------------------------------------------------------------------------------------------------- the models
+def test_the_average_has_the_networks_statistics() -> None:
+    torch.manual_seed(0)
+    own = model()
+    own.net_g, own.net_g_ema = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
+    nn.init.constant_(own.net_g.weight, 5)
+    own.net_g(torch.randn(8, 3) + 7)
+    own.model_ema(0.75)
+    for name, buffer in own.net_g.named_buffers():
+        assert torch.equal(own.net_g_ema.get_buffer(name), buffer) and buffer.any()
+    assert own.net_g_ema.weight.tolist() == [0.75 * 1 + 0.25 * 5] * 3
+
+
+def rates(own: BaseModel, iterations: range, warmup: int) -> list[float]:
+    seen = []
+    for i in iterations:
+        own.update_learning_rate(i, warmup)
+        seen.append(own.optimizers[0].param_groups[0]['lr'])
+        own.optimizers[0].step()
+    return seen
+
+
+def scheduled(milestones: list[int]) -> BaseModel:
+    own = model()
+    own.optimizers = [torch.optim.Adam([nn.Parameter(torch.zeros(1))], lr=1.0)]
+    own.schedulers = [MultiStepRestartLR(own.optimizers[0], milestones, gamma=0.5)]
+    return own
+
+
+@pytest.mark.parametrize('warmup, milestones, expected', [
+    (4, [6], [0.25, 0.5, 0.75, 1, 1, 1, 0.5, 0.5]),
+    (4, [2], [0.25, 0.5, 0.75, 0.5, 0.5, 0.5, 0.5, 0.5]),
+    (-1, [2, 4], [1, 1, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25])])
+@pytest.mark.parametrize('interrupted', [2, 4, 7])
+def test_warm_up_ends_at_the_schedules_rate(warmup: int, milestones: list[int], expected: list[float],
+                                            interrupted: int) -> None:
+    first, second = scheduled(milestones), scheduled(milestones)
+    seen = rates(first, range(1, interrupted + 1), warmup)
+    second.resume_training(copy.deepcopy({'optimizers': [first.optimizers[0].state_dict()],
+                                          'schedulers': [first.schedulers[0].state_dict()]}))
+    assert seen + rates(second, range(interrupted + 1, 9), warmup) == expected
+
+
+# --------------------------------------------------------------------------------------------------------- the files
+@pytest.fixture
+def saving(tmp_path: Path) -> BaseModel:
+    """A model whose files go to `tmp_path`."""
+    own = model(path={'models': str(tmp_path), 'training_states': str(tmp_path)}, network_g={'type': 'Linear', 'n': (1, 2)})
+    own.optimizers = [torch.optim.Adam([nn.Parameter(torch.zeros(1))])]
+    return own
+
+
+def test_a_file_of_weights_names_its_network(saving: BaseModel, tmp_path: Path) -> None:
+    nets = [nn.Linear(2, 1), nn.Linear(2, 1)]
+    saving.save_network(nets, 'net_g', -1, ['params', 'params_ema'])
+    content = torch.load(tmp_path / 'net_g_latest.pth')
+    assert content['network'] == {'type': 'Linear', 'n': [1, 2]}
+    assert torch.equal(content['params_ema']['weight'], nets[1].weight)
+    saving.save_training_state(3, 7)
+    state = torch.load(tmp_path / '7.state')
+    assert (state['epoch'], state['iter'], len(state['optimizers'])) == (3, 7, 1)
+
+
+@pytest.mark.parametrize('save, name', [
+    (lambda own: own.save_network(nn.Linear(2, 1), 'net_g', 5), 'net_g_5.pth'),
+    (lambda own: own.save_training_state(0, 5), '5.state')])
+def test_a_failing_write_is_an_error_and_leaves_the_old_file(save: Callable, name: str, saving: BaseModel, tmp_path: Path,
+                                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    def disk_full(content: Any, file: Any) -> None:
+        (open(file, 'wb') if isinstance(file, str) else file).write(b'half')
+        raise OSError('No space left on device')
+
+    (tmp_path / name).write_bytes(b'old')
+    monkeypatch.setattr(torch, 'save', disk_full)
+    monkeypatch.setattr('time.sleep', lambda seconds: None)
+    with pytest.raises(OSError, match='No space left'):
+        save(saving)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {name: b'old'}
+
+
+def weights(net: nn.Module, key: str | None, network: Options | None = None) -> Options:
+    content = {key: net.state_dict()} if key else dict(net.state_dict())
+    return content | ({'network': network} if network else {})
+
+
+def small_edsr(num_feat: int = 4) -> EDSR:
+    torch.manual_seed(0)
+    return EDSR(**{k: v for k, v in SMALL_EDSR.items() if k not in ('type', 'num_feat')}, num_feat=num_feat)
+
+
+@pytest.mark.parametrize('content, param_key, error', [
+    (lambda: weights(small_edsr(), 'params'), 'params', None),
+    (lambda: weights(small_edsr(), 'params_ema', dict(SMALL_EDSR)), 'params_ema', None),
+    (lambda: weights(nn.ModuleDict({'module': small_edsr()}), 'params'), 'params', None),
+    (lambda: weights(small_edsr(), None), 'params', None),
+    (lambda: weights(small_edsr(), 'params'), 'params_ema', "has no weights under 'params_ema', only under params: change"),
+    (lambda: weights(small_edsr(8), 'params', SMALL_EDSR | {'num_feat': 8}), 'params',
+     "does not fit the EDSR of the option file: .* It was saved as EDSR with {.*'num_feat': 8"),
+    (lambda: weights(small_edsr(8), 'params'), 'params', r'does not fit the EDSR of the option file: \d+ tensors'),
+    (lambda: weights(archs.LightBSR(**tiny.TINY), 'params', {'type': 'LightBSR', **tiny.TINY}), 'params',
+     'holds a LightBSR, but the option file asks for a EDSR'),
+], ids=['stock', 'named', 'module.', 'bare', 'param_key', 'width', 'nameless width', 'network'])
+@pytest.mark.parametrize('is_train', [True, False])
+def test_weights_load_only_where_they_belong(is_train: bool, content: Callable[[], Options], param_key: str,
+                                             error: str | None, tmp_path: Path) -> None:
+    path = tmp_path / 'w.pth'
+    torch.save(content(), path)
+    own, net = model(is_train), small_edsr()
+    expected = copy.deepcopy(net.state_dict())
+    nn.init.zeros_(net.conv_first.weight)
+    if error:
+        with pytest.raises(checkpoints.CheckpointError, match=f'^{path} {error}'):
+            own.load_network(net, str(path), True, param_key)
+    else:
+        own.load_network(net, str(path), True, param_key)
+        assert all(torch.equal(value, expected[name]) for name, value in net.state_dict().items())
+
+
+def test_lenient_loading_takes_what_fits_and_an_average_starts_without_one(tmp_path: Path) -> None:
+    path = tmp_path / 'w.pth'
+    torch.save(weights(small_edsr(8), 'params'), path)
+    own, net = model(), small_edsr()
+    own.net_g_ema = net
+    nn.init.zeros_(net.conv_last.bias)
+    own.load_network(net, str(path), False, 'params_ema')
+    assert torch.equal(net.conv_last.bias, small_edsr(8).conv_last.bias)
+
+
+@pytest.mark.parametrize('network, refused', [
+    ({'type': 'MSRResNet', 'num_feat': 4, 'num_block': 1}, True), ({'type': 'Bicubic', 'scale': 4}, False)])
+def test_random_weights_are_not_tested(network: Options, refused: bool) -> None:
+    opt = {'model_type': 'SRModel', 'network_g': network, 'is_train': False, 'num_gpu': 0, 'dist': False, 'path': {}}
+    if refused:
+        with pytest.raises(ValueError, match='path.pretrain_network_g is missing'):
+            build_model(opt)
+    else:
+        assert isinstance(build_model(opt), SRModel)
+
+
+# ------------------------------------------------------------------------------------------------------- whole runs
+def student_of_a_file(images: Path, tmp_path: Path) -> Options:
+    network = {'type': 'LightBSRTeacher', **tiny.TINY, 'queue_size': 16}
+    torch.manual_seed(0)
+    net = archs.LightBSRTeacher(**tiny.TINY, queue_size=16)
+    net.pca_basis.normal_()
+    checkpoints.write({'params': net.state_dict(), 'network': network}, str(tmp_path / 'teacher.pth'))
+    opt = tiny.student(images, tmp_path / 'teacher.pth', 'run')
+    opt['train'] |= {'ema_decay': 0.5, 'stages': [{'trains': 'idr', 'iterations': 4, 'lr': 1e-3},
+                                                  {'trains': 'all', 'iterations': 4, 'lr': 1e-3, 'warmup': 3}]}
+    return opt | {'network_t': network}
+
+
+def edsr_run(images: Path, tmp_path: Path) -> Options:
+    return edsr(images, 8, warmup_iter=3) | {'name': 'run'}
+
+
+@pytest.mark.parametrize('make', [edsr_run, student_of_a_file])
+@pytest.mark.parametrize('interrupted', [2, 6])
+def test_a_resumed_run_is_the_same_run(make: Callable, interrupted: int, images: Path, tmp_path: Path, run_cli: Callable,
+                                       capfd: pytest.CaptureFixture) -> None:
+    opt = make(images, tmp_path)
+    opt['datasets'].pop('val')
+    path, run = tiny.write(opt, tmp_path), tmp_path / 'experiments/run'
+    assert run_cli('train', '-opt', path) == 0
+    whole = torch.load(run / 'models/net_g_8.pth')
+    for i in range(interrupted + 2, 9, 2):  # as if interrupted there
+        (run / f'training_states/{i}.state').unlink()
+        (run / f'models/net_g_{i}.pth').unlink()
+    (run / 'training_states/best.state').touch()  # is none of the loop's
+    capfd.readouterr()
+    assert run_cli('train', '-opt', path, '--auto_resume') == 0
+    log = capfd.readouterr().err
+    assert f'iter: {interrupted}.' in log and f'iter:{interrupted + 1:8,d}' in log and f'iter:{interrupted:8,d}' not in log
+    resumed = torch.load(run / 'models/net_g_8.pth')
+    for key in ('params', 'params_ema'):
+        for name, value in whole[key].items():
+            torch.testing.assert_close(resumed[key][name], value, rtol=0, atol=0, msg=f'{key} {name}')
+    assert any(not torch.equal(whole['params'][name], value) for name, value in whole['params_ema'].items())
+    assert len(list(run.parent.iterdir())) == 1
+
+
+def test_a_state_of_another_experiment_brings_its_weights(images: Path, tmp_path: Path, run_cli: Callable,
+                                                          capfd: pytest.CaptureFixture) -> None:
+    opt = edsr(images, 2)
+    opt['datasets'].pop('val')
+    assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 0
+    opt |= {'name': 'longer', 'path': {'resume_state': 'experiments/edsr/training_states/2.state'}}
+    opt['train']['total_iter'] = 4
+    assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 0
+    assert f'tensors from {tmp_path}/experiments/edsr/models/net_g_2.pth' in capfd.readouterr().err
+    assert (tmp_path / 'experiments/longer/models/net_g_4.pth').exists()
+    (tmp_path / 'experiments/edsr/models/net_g_2.pth').unlink()
+    assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 1
+    assert 'models/net_g_2.pth are not there' in capfd.readouterr().err
+
+
+def test_a_mistake_leaves_the_finished_experiment_where_it_was(images: Path, tmp_path: Path, run_cli: Callable) -> None:
+    opt = edsr(images, 1)
+    finished = tmp_path / 'experiments/edsr/models/net_g_latest.pth'
+    assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 0
+    content = finished.read_bytes()
+    opt['train']['scheduler'].pop('milestones')
+    assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 1
+    assert finished.read_bytes() == content and [path.name for path in finished.parents[2].iterdir()] == ['edsr']
+
+
+def test_a_rehearsal_leaves_no_trace(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, 'argv', ['basicsr', '-opt', str(tiny.write(edsr(images), tmp_path))])
+    opt, _ = basicsr.train.parse_options(str(tmp_path))
+    before = copy.deepcopy(opt), torch.get_rng_state()
+    basicsr_compat.rehearse(opt)
+    assert opt == before[0] and torch.equal(torch.get_rng_state(), before[1])
+    assert not logging.getLogger('basicsr').handlers and not (tmp_path / 'experiments').exists()
+
+
+def test_each_run_has_its_log(tmp_path: Path) -> None:
+    for name in ('first', 'second'):
+        get_root_logger(log_file=str(tmp_path / name)).info(f'this is the {name}')
+        basicsr_compat.reset_logger()
+    assert [(tmp_path / name).read_text().endswith(f'this is the {name}\n') for name in ('first', 'second')] == [True, True]
+
+
+def test_a_test_run_gives_its_model(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build = basicsr.test.build_model
+    monkeypatch.setattr(sys, 'argv', ['basicsr', '-opt', str(tiny.write(tiny.benchmark(images), tmp_path))])
+    own = basicsr_compat.run_test(str(tmp_path))
+    basicsr_compat.reset_logger()
+    assert own.best_metric_results['Set5_sigma1.2']['psnr']['val'] > 20 and basicsr.test.build_model is build
+    monkeypatch.setattr(sys, 'argv', ['basicsr', '-opt', str(tmp_path / 'nowhere.yml')])
+    with pytest.raises(FileNotFoundError):
+        basicsr_compat.run_test(str(tmp_path))
+    assert basicsr.test.build_model is build
+
+
+def test_edsr_trains_on_pairs_of_this_package(images: Path, tmp_path: Path, run_cli: Callable) -> None:
+    opt = edsr(images, 3)
+    opt['datasets']['train']['num_worker_per_gpu'] = 1
+    assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 0
+    path = tmp_path / 'experiments/edsr/models/net_g_latest.pth'
+    content = torch.load(path)
+    assert content['network'] == SMALL_EDSR
+    moved = content['params_ema']['conv_first.weight'] - content['params']['conv_first.weight']
+    assert 0 < moved.abs().max() < 3e-3
+    test = tiny.benchmark(images, network_g=dict(SMALL_EDSR), path={'pretrain_network_g': str(path), 'param_key_g': 'params_ema'})
+    assert run_cli('test', '-opt', tiny.write(test, tmp_path)) == 0
