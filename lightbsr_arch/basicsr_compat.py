@@ -93,10 +93,7 @@ def apply(prepare_options: Callable[[Options], None] = lambda opt: None) -> None
 
 
 def read_plain_yaml() -> None:
-    """`lr: 1e-4` is read as a string (YAML 1.1 wants 1.0e-4), and an option file can run code (`!!python/...`, `[...]`).
-
-    Also for the values of --force_yml.
-    """
+    """`lr: 1e-4` is read as a string (YAML 1.1 wants 1.0e-4), and an option file or --force_yml can run code."""
     from basicsr.utils import options
 
     class OptionLoader(yaml.SafeLoader):
@@ -247,7 +244,10 @@ def forward_prefetch_errors() -> None:
 
 
 def share_lmdb() -> None:
-    """lmdb.Error: The environment is already open in this process, when two data sets read one LMDB folder."""
+    """lmdb.Error: The environment is already open in this process, when two data sets read one LMDB folder.
+
+    Also in a loading process, when the main process had read from it: an environment may not cross a fork.
+    """
     import lmdb
     from basicsr.utils import file_client
     environments: dict[tuple[int, str], lmdb.Environment] = {}
@@ -258,8 +258,10 @@ def share_lmdb() -> None:
             self.db_paths = [db_paths] if isinstance(db_paths, str) else db_paths
             client_keys = [client_keys] if isinstance(client_keys, str) else client_keys
             self._client = {}
+            for inherited in [place for place in environments if place[0] != os.getpid()]:
+                environments.pop(inherited).close()
             for client, path in zip(client_keys, self.db_paths, strict=True):
-                place = os.getpid(), os.path.realpath(path)  # an environment may not cross a fork
+                place = os.getpid(), os.path.realpath(path)
                 if place not in environments:
                     environments[place] = lmdb.open(path, readonly=readonly, lock=lock, readahead=readahead)
                 self._client[client] = environments[place]

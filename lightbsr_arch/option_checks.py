@@ -30,6 +30,7 @@ def check_options(opt: Options) -> None:
     check_path_keys(opt)
     for where, section, find in typed_sections(opt):
         check_arguments(where, section, find)
+    check_prefetching(opt)
     check_pairs(opt)
 
 
@@ -111,6 +112,13 @@ def check_arguments(where: str, section: Any, find: Callable[[str], Callable]) -
     missing = [p.name for p in named if p.default is p.empty and p.name not in section]
     if missing:
         raise ValueError(f'{where}: {kind} needs {missing[0]!r}')
+
+
+def check_prefetching(opt: Options) -> None:
+    """BasicSR answers after it has renamed the older run's folder."""
+    mode = opt['datasets'].get('train', {}).get('prefetch_mode')
+    if mode not in (None, 'cpu', 'cuda') or mode == 'cuda' and not torch.cuda.is_available():
+        raise ValueError(f'datasets.train.prefetch_mode must be ~, cpu, or on a GPU cuda, got {mode!r}')
 
 
 def check_pairs(opt: Options) -> None:

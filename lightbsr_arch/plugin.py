@@ -29,7 +29,7 @@ def register() -> None:
 
 
 def prepare_options(opt: dict[str, Any]) -> None:
-    """Checks a parsed option file, and completes it in place: data sets by folder and degradation, the length of training."""
+    """Checks a parsed option file and completes it in place: data sets by folder and degradation, total_iter."""
     from .data.test_sets import expand_datasets
     from .models.stages import complete_total_iter
     from .option_checks import check_options

@@ -13,7 +13,7 @@ import torch
 from lightbsr_arch import plugin
 
 plugin.register()
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # networks this small lose time to threads
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / 'shared'

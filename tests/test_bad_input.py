@@ -67,6 +67,7 @@ WRONG_OPTIONS = [
     ('datasets:train:dataroot_gt', 'void', 'void holds no images'),
     ('datasets:train:meta_info_file', 'list.txt', 'there is no list of images list.txt'),
     ('datasets:train:batch_size_per_gpu', 8, 'do not fill one batch of 8'),
+    ('datasets:train:prefetch_mode', 'gpu', "datasets.train.prefetch_mode must be ~, cpu, or on a GPU cuda, got 'gpu'"),
     ('datasets:train:num_patches', 1, 'set datasets.train.num_patches to 2 or more'),
     ('datasets:train:degradation', 'setting3', "unknown degradation 'setting3'"),
     ('datasets:train:degradation', {'sigmas': 1.2}, "degradation: unknown key 'sigmas'"),

@@ -88,7 +88,8 @@ def test_importing_the_package_is_cheap() -> None:
 
 def test_registering_twice_changes_nothing() -> None:
     def patched() -> tuple:
-        return basicsr.train.parse_options, basicsr.train.make_exp_dirs, SRModel.__init__, dict(iter(registry.ARCH_REGISTRY))
+        return (basicsr.train.parse_options, basicsr.train.make_exp_dirs, SRModel.__init__,
+                dict(iter(registry.ARCH_REGISTRY)))
 
     before = patched()
     plugin.register()
@@ -397,8 +398,7 @@ def edsr_run(images: Path, tmp_path: Path) -> Options:
     return edsr(images, 8, warmup_iter=3) | {'name': 'run'}
 
 
-@pytest.mark.parametrize('make', [edsr_run, student_of_a_file])
-@pytest.mark.parametrize('interrupted', [2, 6])
+@pytest.mark.parametrize('make, interrupted', [(edsr_run, 6), (student_of_a_file, 2)])
 def test_a_resumed_run_is_the_same_run(make: Callable, interrupted: int, images: Path, tmp_path: Path, run_cli: Callable,
                                        capfd: pytest.CaptureFixture) -> None:
     opt = make(images, tmp_path)
@@ -442,7 +442,7 @@ def test_a_mistake_leaves_the_finished_experiment_where_it_was(images: Path, tmp
     finished = tmp_path / 'experiments/edsr/models/net_g_latest.pth'
     assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 0
     content = finished.read_bytes()
-    opt['train']['scheduler'].pop('milestones')
+    opt['datasets']['val']['benchmarks'] = {'val': 'nowhere'}
     assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 1
     assert finished.read_bytes() == content and [path.name for path in finished.parents[2].iterdir()] == ['edsr']
 
@@ -461,6 +461,23 @@ def test_each_run_has_its_log(tmp_path: Path) -> None:
         get_root_logger(log_file=str(tmp_path / name)).info(f'this is the {name}')
         basicsr_compat.reset_logger()
     assert [(tmp_path / name).read_text().endswith(f'this is the {name}\n') for name in ('first', 'second')] == [True, True]
+
+
+def test_progress_is_a_bar_and_the_log_file_keeps_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                      capfd: pytest.CaptureFixture) -> None:
+    for module, name in ((basicsr.train, 'get_root_logger'), (basicsr.test, 'get_root_logger'),
+                         (basicsr.train, 'MessageLogger')):
+        monkeypatch.setattr(module, name, getattr(module, name))  # put back at the end
+    basicsr_compat.show_progress()
+    basicsr.train.get_root_logger(log_file=str(tmp_path / 'log')).info('chatter')
+    opt = {'name': 'run', 'logger': {'print_freq': 1, 'use_tb_logger': False}, 'train': {'total_iter': 2}}
+    log = basicsr.train.MessageLogger(opt, 0)
+    for i in (1, 2):
+        log({'epoch': 0, 'iter': i, 'lrs': [1e-3], 'l_pix': 0.25})
+    basicsr_compat.reset_logger()
+    console = capfd.readouterr().err
+    assert '2/2' in console and 'l_pix=0.25' in console and 'chatter' not in console
+    assert 'chatter' in (tmp_path / 'log').read_text() and 'iter:       2' in (tmp_path / 'log').read_text()
 
 
 def test_a_test_run_gives_its_model(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

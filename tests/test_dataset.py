@@ -234,6 +234,7 @@ def write_lmdb(root: Path, target: Path) -> None:
 def test_lmdb_gives_the_same_samples_as_the_folder(images: Path, tmp_path: Path, num_worker: int, slash: str) -> None:
     write_lmdb(images, tmp_path / 'images.lmdb')
     root = f'{tmp_path / "images.lmdb"}{slash}'
+    test_set(root)[0]  # opened here first: the loading processes cannot share it
     expected, batches = epochs(images, num=1), epochs(root, num_worker, num=1)
     assert all(equal(a, b) for a, b in zip(batches[0], expected[0], strict=True))
     for degradation in ({'sigma': 1.2, 'noise': 5}, 'setting1'):  # two data sets of one LMDB folder

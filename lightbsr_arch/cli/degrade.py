@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..data.blind_degradation_dataset import BlindDegradationDataset
@@ -34,8 +35,6 @@ SETTINGS = ('setting1', 'setting2', 'nine_kernels', 'gaussian8')
 def run(arguments: list[str]) -> int:
     parsed = _parse(arguments)
     _check_folders(parsed.input, parsed.output, parsed.force)
-    from tqdm import tqdm
-
     from .. import plugin
     plugin.register()
     from ..degradations import benchmark_degradations, parse_degradation
@@ -43,9 +42,8 @@ def run(arguments: list[str]) -> int:
                     (parse_degradation(parse_values(parsed.degradation), parsed.scale),))
     datasets = [_dataset(parsed.input, degradation, parsed.scale) for degradation in degradations]
     _check_names(datasets[0].names)
-    with tqdm(total=len(datasets) * len(datasets[0]), unit='image') as progress:
-        for dataset in datasets:
-            _write(dataset, parsed.output, progress)
+    for dataset in datasets:
+        _write(dataset, parsed.output)
     folders = '\n'.join(f'  {os.path.join(parsed.output, degradation.label, "LR")}' for degradation in degradations)
     print(f'{len(datasets[0])} HR images:\n  {os.path.join(parsed.output, "HR")}\nand their LR images:\n{folders}')
     return 0
@@ -65,24 +63,21 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def parse_values(words: list[str]) -> dict[str, float | tuple[float, float]]:
+def parse_values(words: list[str]) -> dict[str, float | tuple[float, ...]]:
     """`['sigma=2.4', 'noise=0:25']` -> `{'sigma': 2.4, 'noise': (0.0, 25.0)}`.
 
     Raises:
-        ValueError: a word of another form, a key given twice.
+        ValueError: a word of another form.
     """
-    values: dict[str, Any] = {}
+    values: dict[str, float | tuple[float, ...]] = {}
     for word in words:
         key, _, text = word.partition('=')
         try:
-            numbers = tuple(float(number) for number in text.split(':'))
+            numbers = tuple(map(float, text.split(':')))
         except ValueError:
-            numbers = ()
-        if len(numbers) not in (1, 2):
-            raise ValueError(f'--degradation takes KEY=NUMBER or KEY=LOW:HIGH, such as sigma=2.4 or noise=0:25, got {word!r}')
-        if key in values:
-            raise ValueError(f'--degradation: {key} is given twice')
-        values[key] = numbers if len(numbers) == 2 else numbers[0]
+            raise ValueError('--degradation takes KEY=NUMBER or KEY=LOW:HIGH, such as sigma=2.4 or noise=0:25, got '
+                             f'{word!r}') from None
+        values[key] = numbers if len(numbers) > 1 else numbers[0]
     return values
 
 
@@ -93,9 +88,7 @@ def _check_folders(source: str, output: str, force: bool) -> None:
     if os.path.commonpath(places) in places:
         raise ValueError(f'{places[0]} and {places[1]} lie one in the other, where LR images could be taken for HR images '
                          'or overwrite them: choose another OUTPUT')
-    if os.path.exists(output) and not os.path.isdir(output):
-        raise ValueError(f'{output} is a file: choose another OUTPUT')
-    if os.path.isdir(output) and os.listdir(output) and not force:
+    if os.path.exists(output) and os.listdir(output) and not force:
         raise ValueError(f'{output} holds files already: choose another OUTPUT, or overwrite files of the same names with '
                          '--force')
 
@@ -108,40 +101,29 @@ def _dataset(source: str, degradation: Degradation, scale: int) -> BlindDegradat
 
 
 def _check_names(names: list[str]) -> None:
-    seen: dict[str, str] = {}
-    for name in names:
-        other = seen.setdefault(_png(name).lower(), name)
-        if other != name:
-            raise ValueError(f'{other} and {name} would both become {_png(name)}: rename one of them')
+    twins = [png for png, num in Counter(map(_png, names)).items() if num > 1]
+    if twins:
+        raise ValueError(f'several images would become {twins[0]}: rename all but one')
 
 
 def _png(name: str) -> str:
     return f'{os.path.splitext(name)[0]}.png'
 
 
-def _write(dataset: BlindDegradationDataset, output: str, progress: Any) -> None:
+def _write(dataset: BlindDegradationDataset, output: str) -> None:
     """Writes the HR and LR images and the kernels of a degradation."""
     import numpy as np
+    from basicsr.utils import imwrite, tensor2img
+    from tqdm import tqdm
     folder = os.path.join(output, dataset.degradation.label)
-    drawn = []
-    for index, name in enumerate(dataset.names):
-        sample = dataset[index]
-        for image, place in ((sample['gt'], os.path.join(output, 'HR')), (sample['lq'], os.path.join(folder, 'LR'))):
-            _write_png(image, os.path.join(place, _png(name)))
-        drawn.append((name, sample['kernel'].numpy(), float(sample['noise'])))
-        progress.update()
+    names = [_png(name) for name in dataset.names]
+    kernels, noise = [], []
+    for name, sample in zip(names, tqdm(dataset, desc=dataset.degradation.label, unit='image')):
+        imwrite(tensor2img(sample['gt']), os.path.join(output, 'HR', name))
+        imwrite(tensor2img(sample['lq']), os.path.join(folder, 'LR', name))
+        kernels.append(sample['kernel'].numpy())
+        noise.append(float(sample['noise']))
     if dataset.degradation.is_point:
-        np.save(os.path.join(folder, 'kernel.npy'), drawn[0][1])
-        return
-    names, kernels, noise = zip(*drawn)
-    np.savez(os.path.join(folder, 'kernels.npz'), names=[_png(name) for name in names], kernels=kernels, noise=noise)
-
-
-def _write_png(image: Any, path: str) -> None:
-    """(3, H, W) in [0, 1]."""
-    import cv2
-    from basicsr.utils import tensor2img
-
-    from ..data.stores import write_whole
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    write_whole(path, cv2.imencode('.png', tensor2img(image))[1].tobytes())
+        np.save(os.path.join(folder, 'kernel.npy'), kernels[0])
+    else:
+        np.savez(os.path.join(folder, 'kernels.npz'), names=names, kernels=kernels, noise=noise)

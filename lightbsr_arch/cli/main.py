@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
 def report(verb: str, error: Exception) -> None:
     """One line on the terminal, and in the run's log file where there is one."""
     message = str(error)
-    if message.startswith('Caught '):  # torch puts a loading process's traceback into the text; it ends with the message
+    if message.startswith('Caught '):  # a loading process's error: torch puts its traceback into the text
         message = message.strip().splitlines()[-1].partition(': ')[2]
     logger = logging.getLogger('basicsr')
     if any(isinstance(handler, logging.FileHandler) for handler in logger.handlers):

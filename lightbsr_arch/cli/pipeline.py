@@ -7,7 +7,8 @@ import sys
 
 import yaml
 
-SECTIONS = {'train': ('datasets', 'network_g', 'path', 'train', 'logger'), 'test': ('datasets', 'network_g', 'path', 'val')}
+SECTIONS = {'train': ('datasets', 'network_g', 'path', 'train', 'logger'),
+            'test': ('datasets', 'network_g', 'path', 'val')}
 VALUES = ('name', 'model_type', 'scale', 'num_gpu')
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 
 DESCRIPTION = """\
 Cuts HR images into overlapping square sub-images, which load faster than whole photographs, as PNG files or as LMDB.
@@ -22,16 +23,14 @@ def run(arguments: list[str]) -> int:
     parsed = _parse(arguments)
     from .. import plugin
     plugin.register()
-    from ..data.preparation import prepare
-    from ..data.sub_images import Cutting
-    cutting = Cutting(None, None) if parsed.no_crop else Cutting(parsed.size, parsed.step)
-    outcome = prepare(parsed.inputs, parsed.output, cutting, parsed.workers)
-    before = f' ({outcome.num_done_before} were done before)' if outcome.num_done_before else ''
-    num_left_out = len(outcome.failures)
-    print(f'{parsed.output}: {outcome.num_sub_images} sub-images of {outcome.num_images - num_left_out} images{before}')
-    if num_left_out:
-        raise ValueError(f'{num_left_out} of {outcome.num_images} images could not be read and are left out (see above). '
-                         'Replace or remove them and call again')
+    from ..data.preparation import Cutting, prepare
+    cutting = Cutting(None) if parsed.no_crop else Cutting(parsed.size, parsed.step)
+    summary, errors = prepare(parsed.inputs, parsed.output, cutting, parsed.workers)
+    print(summary)
+    if errors:
+        print(*errors, sep='\n', file=sys.stderr)
+        raise ValueError(f'{len(errors)} images could not be read and are left out (see above). Replace or remove them and '
+                         'call again')
     return 0
 
 

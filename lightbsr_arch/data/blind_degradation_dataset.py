@@ -101,14 +101,23 @@ class BlindDegradationDataset(Dataset):
             content = FileClient('lmdb', db_paths=[self.options.dataroot_gt], client_keys=['gt']).get(name, 'gt')
         else:
             content = FileClient('disk').get(self._path(name))
-        try:
-            image = imfrombytes(content)
-        except (cv2.error, TypeError):
-            image = None
-        if image is None:
-            raise ValueError(f'{self._path(name)} cannot be read as an image: it is empty, cut off or of another '
-                             'format. Replace or remove it')
-        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        return cv2.cvtColor(decode_image(content, self._path(name)), cv2.COLOR_BGR2RGB)
+
+
+def decode_image(content: bytes, path: str) -> np.ndarray:
+    """(H, W, 3) uint8 BGR.
+
+    Raises:
+        ValueError: what the file holds is no image; the message names the path.
+    """
+    try:
+        image = imfrombytes(content)
+    except (cv2.error, TypeError):
+        image = None
+    if image is None:
+        raise ValueError(f'{path} cannot be read as an image: it is empty, cut off or of another format. Replace or remove '
+                         'it')
+    return image
 
 
 def list_images(root: str, meta_info_file: str | None = None) -> list[str]:
@@ -125,7 +134,7 @@ def list_images(root: str, meta_info_file: str | None = None) -> list[str]:
         path = meta_info_file or os.path.join(root, 'meta_info.txt')
         if not os.path.isfile(path):
             raise ValueError(f'there is no list of images {path}')
-        with open(path) as file:
+        with open(path, encoding='utf-8') as file:
             names = [line.split(' (')[0].split('\t')[0].strip() for line in file if line.strip()]
         names = [os.path.splitext(name)[0] for name in names] if is_lmdb else names
     else:

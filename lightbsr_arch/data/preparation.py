@@ -1,40 +1,152 @@
-"""From folders of HR images to a folder or an LMDB of sub-images; goes on where an earlier call was interrupted."""
+"""From folders of HR images to a folder or an LMDB of overlapping square sub-images, as BasicSR's `extract_subimages`.
+
+It may be interrupted at any time: the names of an image's sub-images follow from its size, and an image whose names are
+all in the store is done.
+"""
 from __future__ import annotations
 
-import itertools
 import os
 import re
-import sys
+import struct
+import threading
 import unicodedata
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import zlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Optional
 
+import cv2
+import lmdb
+import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
-from .blind_degradation_dataset import list_images
-from .stores import Entry, Record, Store, open_store
-from .sub_images import Cutting, SubImage, cut
+from .blind_degradation_dataset import decode_image, list_images
 
 MAX_NAME_LENGTH = 200  # file systems take 255 bytes, LMDB keys 511
+COMPRESS_LEVEL = 3  # as in BasicSR's extract_subimages
+MAP_MARGIN = 2**30  # bytes, for LMDB's own pages; they take space in the address range, not on the disk
+# Says how a folder was cut. Not a hidden file: BasicSR's scandir, searching subfolders, takes those for folders and fails.
+RECORD = 'prepared.txt'
+Image.MAX_IMAGE_PIXELS = None  # Pillow's guard against files of strangers
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What `prepare` did.
+class Cutting:
+    """How images are cut.
 
-    failures: One message for each image that was left out.
-    num_done_before: Images that an earlier call had finished.
+    size: Edge of the squares in pixels; None keeps images whole.
+    step: Distance from one square to the next.
+
+    Raises:
+        ValueError: a step that would leave pixels out.
     """
 
-    num_images: int
-    num_sub_images: int
-    num_done_before: int
-    failures: tuple[str, ...]
+    size: Optional[int] = 480
+    step: int = 240
+
+    def __post_init__(self) -> None:
+        if self.size is not None and not 1 <= self.step <= self.size:
+            raise ValueError(f'the step ({self.step}) must lie between 1 and the size ({self.size}), or pixels would be '
+                             'left out')
+
+    def __str__(self) -> str:
+        return '--no-crop' if self.size is None else f'--size {self.size} --step {self.step}'
+
+    def windows(self, name: str, height: int, width: int) -> dict[str, tuple[slice, slice]]:
+        """The rows and columns of `<name>_s001`, `<name>_s002`, ...; where nothing is cut, of `<name>`.
+
+        The last of a row or column touches the edge, so that no pixel is left out. An image with a side shorter than the
+        size stays whole.
+        """
+        if self.size is None:
+            return {name: (slice(0, height), slice(0, width))}
+        if min(height, width) < self.size:
+            return {f'{name}_s001': (slice(0, height), slice(0, width))}
+        squares = [(rows, columns) for rows in self._spans(height) for columns in self._spans(width)]
+        return {f'{name}_s{i:03d}': square for i, square in enumerate(squares, 1)}
+
+    def _spans(self, length: int) -> list[slice]:
+        last = length - self.size
+        return [slice(start, start + self.size) for start in sorted({*range(0, last, self.step), last})]
 
 
-def prepare(inputs: Sequence[str], output: str, cutting: Cutting, num_workers: int = 1) -> Outcome:
+class FolderStore:
+    """A folder of `<name>.png`, each of them whole."""
+
+    def __init__(self, path: str) -> None:
+        self.folder = path
+
+    def names(self) -> set[str]:
+        files = os.listdir(self.folder) if os.path.exists(self.folder) else []
+        return {os.path.splitext(name)[0] for name in files if name.endswith('.png')}
+
+    def start(self) -> None:
+        os.makedirs(self.folder, exist_ok=True)
+
+    def put(self, pngs: Mapping[str, bytes]) -> None:
+        for name, png in pngs.items():
+            _write_whole(os.path.join(self.folder, f'{name}.png'), png)
+
+    def finish(self) -> None:
+        """Nothing is left to do."""
+
+
+class LmdbStore:
+    """An LMDB folder: name -> PNG, listed in meta_info.txt. It is called `<path>.partial` until it is complete.
+
+    Raises:
+        ValueError: there are a finished and an unfinished one.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path, self.partial = path, f'{path}.partial'
+        if os.path.exists(self.path) and os.path.exists(self.partial):
+            raise ValueError(f'there are both {self.path} and an unfinished {self.partial}: delete one of them')
+        self.folder = self.partial if os.path.exists(self.partial) else self.path
+        self._lock = threading.Lock()  # a process may open an LMDB once at a time
+
+    def names(self) -> set[str]:
+        if not self._num_bytes():
+            return set()
+        with lmdb.open(self.folder, readonly=True, lock=False) as environment, environment.begin() as transaction:
+            return {name.decode('ascii') for name in transaction.cursor().iternext(values=False)}
+
+    def start(self) -> None:
+        if os.path.exists(self.path):
+            os.rename(self.path, self.partial)
+        os.makedirs(self.partial, exist_ok=True)
+        self.folder = self.partial
+
+    def put(self, pngs: Mapping[str, bytes]) -> None:
+        """Adds all of them or, where the program is interrupted, none."""
+        with self._lock:
+            map_size = self._num_bytes() + 2 * sum(map(len, pngs.values())) + MAP_MARGIN
+            with lmdb.open(self.partial, map_size=map_size) as environment, environment.begin(write=True) as transaction:
+                for name, png in pngs.items():
+                    transaction.put(name.encode('ascii'), png)
+
+    def finish(self) -> None:
+        """Lists what is there in BasicSR's layout and gives the folder its name."""
+        lines = []
+        with lmdb.open(self.partial, readonly=True) as environment, environment.begin(buffers=True) as transaction:
+            for name, png in transaction.cursor():
+                width, height = struct.unpack_from('>II', png, 16)  # where every PNG has them
+                lines.append(f'{bytes(name).decode("ascii")}.png ({height},{width},3) {COMPRESS_LEVEL}\n')
+        _write_whole(os.path.join(self.partial, 'meta_info.txt'), ''.join(lines).encode('ascii'))
+        os.rename(self.partial, self.path)
+
+    def _num_bytes(self) -> int:
+        path = os.path.join(self.folder, 'data.mdb')
+        return os.path.getsize(path) if os.path.exists(path) else 0
+
+
+Store = FolderStore | LmdbStore
+
+
+def prepare(inputs: Sequence[str], output: str, cutting: Cutting, num_workers: int = 1) -> tuple[str, list[str]]:
     """Cuts the images of folders and their subfolders.
 
     Args:
@@ -43,63 +155,56 @@ def prepare(inputs: Sequence[str], output: str, cutting: Cutting, num_workers: i
         cutting: How images are cut.
         num_workers: Images that are worked on at once. Threads: OpenCV's coders run without Python's lock.
 
+    Returns:
+        A line about what is there now, and one for each image that cannot be read and was left out.
+
     Raises:
-        ValueError: a folder that is missing, empty or inside another's output; an output that holds something else.
-        OSError: the disk is full or cannot be written.
+        ValueError: a folder that is missing, empty or around the output; an output that holds something else.
+        OSError: the disk is full or cannot be written, or the database is damaged.
     """
     output = os.path.abspath(output)
-    sources = find_sources(inputs, output)
-    store = open_store(output)
-    record = Record(store.place, cutting)
-    names = unique_names(sources)
-    _check_recorded(record, names, store.place)
-    todo = _unfinished(record, sources, store)
-    failures = _work(store, record, [_Task(s, sources[s], names[s]) for s in todo], num_workers) if todo else []
-    shapes = {name: (h, w) for source in sources if source in record.entries
-              for name, (h, w, _) in record.entries[source].sub_images.items()}
-    if not shapes:
-        raise ValueError(f'none of the {len(sources)} images can be read')
-    if todo or store.place != output:
-        store.finish(shapes)
-    return Outcome(len(sources), len(shapes), len(sources) - len(todo), tuple(failures))
+    images = find_images(inputs, output)
+    store = LmdbStore(output) if output.endswith('.lmdb') else FolderStore(output)
+    _check_record(store.folder, cutting)
+    try:
+        todo = _unfinished(images, cutting, store)
+        errors = _work(todo, cutting, store, num_workers) if todo else []
+        num_sub_images = len(store.names())
+        if num_sub_images and store.folder != output:
+            store.finish()
+    except lmdb.Error as error:
+        raise OSError(f'LMDB cannot go on with {store.folder}: {error}') from error
+    before = f' ({len(images) - len(todo)} were done before)' if len(todo) < len(images) else ''
+    return f'{output}: {num_sub_images} sub-images of {len(images) - len(errors)} images{before}', errors
 
 
-def find_sources(inputs: Sequence[str], output: str) -> dict[str, str]:
-    """Path relative to the folder that all inputs share -> absolute path, sorted.
+def find_images(inputs: Sequence[str], output: str) -> dict[str, str]:
+    """Absolute path -> name, unique and fit for every file system and for BasicSR's readers of LMDB and lists.
+
+    Those read ASCII and end a name at the first dot or blank. A name is made from the path below the folder that the
+    inputs share; where several would be the same, also where case doesn't count, they get the path's checksum.
 
     Raises:
-        ValueError: a folder that is missing, empty or encloses the output.
+        ValueError: a folder that is missing, empty or around the output.
     """
-    sources = {}
     folders = [os.path.abspath(folder) for folder in inputs]
-    root = os.path.commonpath(folders)
     for folder in folders:
         if not os.path.isdir(folder) or folder.endswith('.lmdb'):
             raise ValueError(f'there is no folder of images {folder}')
         if os.path.commonpath([folder, output]) == folder:
             raise ValueError(f'the output {output} lies in the input {folder}, where it would be taken for input by the '
                              'next call: choose another OUTPUT')
-        for name in list_images(folder):
-            path = os.path.join(folder, name)
-            sources[os.path.relpath(path, root)] = path
-    return dict(sorted(sources.items()))
+    paths = sorted({os.path.join(folder, name) for folder in folders for name in list_images(folder)})
+    return unique_names(paths, os.path.commonpath(folders))
 
 
-def unique_names(sources: Iterable[str]) -> dict[str, str]:
-    """A name for each relative path, fit for every file system and for BasicSR's readers of LMDB and lists.
-
-    Those read ASCII and end a name at the first dot or blank. Names that would be the same, also where case doesn't
-    count, get a number: `a/b.png` -> `a_b`, `a_b.png` -> `a_b-2`.
-    """
-    names: dict[str, str] = {}
-    taken: set[str] = set()
-    for source in sources:
-        plain = _plain_name(os.path.splitext(source)[0])
-        name = next(n for n in itertools.chain([plain], (f'{plain}-{i}' for i in itertools.count(2)))
-                    if n.lower() not in taken)
-        names[source] = name
-        taken.add(name.lower())
-    return names
+def unique_names(paths: Sequence[str], root: str) -> dict[str, str]:
+    """`<root>/a/b.png` -> `a_b`."""
+    relative = {path: os.path.relpath(path, root) for path in paths}
+    plain = {path: _plain_name(os.path.splitext(relative[path])[0]) for path in paths}
+    count = Counter(name.lower() for name in plain.values())
+    return {path: name if count[name.lower()] == 1 else f'{name}-{zlib.crc32(os.fsencode(relative[path])):08x}'
+            for path, name in plain.items()}
 
 
 def _plain_name(path: str) -> str:
@@ -108,91 +213,80 @@ def _plain_name(path: str) -> str:
     return re.sub(r'[^A-Za-z0-9_-]', '-', text.replace(os.sep, '_'))[-MAX_NAME_LENGTH:]
 
 
-def _check_recorded(record: Record, names: dict[str, str], place: str) -> None:
-    for source, entry in record.entries.items():
-        if names.get(source) != entry.name:
-            raise ValueError(f'{place} holds sub-images of {source}, which is not among the images of this call or goes '
-                             'by another name there: choose another OUTPUT, or delete that folder')
+def _check_record(folder: str, cutting: Cutting) -> None:
+    path = os.path.join(folder, RECORD)
+    if os.path.exists(path):
+        with open(path, encoding='ascii') as file:
+            previous = file.read().strip()
+        if previous != str(cutting):
+            raise ValueError(f'{folder} was cut with {previous}, not with {cutting}: choose another OUTPUT, or delete that '
+                             'folder')
+    elif os.path.exists(folder) and set(os.listdir(folder)) - {f'{RECORD}.part'}:
+        raise ValueError(f'{folder} holds files that `basicsr prepare` did not write: choose another OUTPUT, or empty '
+                         'that folder')
 
 
-def _unfinished(record: Record, sources: dict[str, str], store: Store) -> list[str]:
-    held = store.sizes() if record.entries else {}
-
-    def is_done(source: str) -> bool:
-        entry = record.entries.get(source)
-        return entry is not None and entry.stamp == _stamp(sources[source]) and all(
-            held.get(name) == num_bytes for name, (_, _, num_bytes) in entry.sub_images.items())
-    return [source for source in sources if not is_done(source)]
-
-
-def _stamp(path: str) -> tuple[int, int]:
-    status = os.stat(path)
-    return status.st_size, status.st_mtime_ns
+def _unfinished(images: Mapping[str, str], cutting: Cutting, store: Store) -> dict[str, str]:
+    """The part of `images` that is not in the store."""
+    expected = {path: _sub_image_names(path, name, cutting) for path, name in images.items()}
+    held = store.names()
+    strangers = held.difference(*expected.values())
+    if strangers:
+        raise ValueError(f'{store.folder} holds {min(strangers)}, which is not a sub-image of this call\'s images: choose '
+                         'another OUTPUT, or delete that folder')
+    return {path: images[path] for path, names in expected.items() if not names or not names <= held}
 
 
-@dataclass(frozen=True)
-class _Task:
-    source: str
-    path: str
-    name: str
-
-
-def _work(store: Store, record: Record, tasks: list[_Task], num_workers: int) -> list[str]:
-    """Cuts and stores; returns a message for each image that cannot be read."""
-    failures: list[str] = []
-    store.open()
-    record.open(store.place)
+def _sub_image_names(path: str, name: str, cutting: Cutting) -> set[str]:
+    """From the image's header; none if that cannot be read. A photograph that lies on its side has as many names."""
     try:
-        with ThreadPoolExecutor(num_workers) as pool, tqdm(total=len(tasks), unit='image') as progress:
-            finished = _cut_in_order(tasks, record.cutting, store.compress_level, pool, 2 * num_workers)
-            finished = _leave_out_failures(finished, failures, progress)
-            while batch := list(itertools.islice(finished, store.images_per_commit)):
-                _keep(store, record, batch)
-    finally:
-        store.close()
-        record.close()
-    return failures
+        with Image.open(path) as image:
+            return set(cutting.windows(name, image.height, image.width))
+    except (OSError, ValueError):
+        return set()
 
 
-_Finished = tuple[Entry, dict[str, SubImage]]
-
-
-def _cut_in_order(tasks: list[_Task], cutting: Cutting, compress_level: int, pool: ThreadPoolExecutor,
-                  num_ahead: int) -> Iterator[tuple[_Task, Future[_Finished]]]:
-    """Keeps no more than `num_ahead` images in memory."""
-    pending: deque[tuple[_Task, Future[_Finished]]] = deque()
-    for task in tasks:
-        pending.append((task, pool.submit(_cut_one, task, cutting, compress_level)))
-        if len(pending) == num_ahead:
-            yield pending.popleft()
-    yield from pending
-
-
-def _cut_one(task: _Task, cutting: Cutting, compress_level: int) -> _Finished:
-    stamp = _stamp(task.path)
-    sub_images = cut(task.path, task.name, cutting, compress_level)
-    return Entry(task.name, stamp, {n: (*s.shape, len(s.png)) for n, s in sub_images.items()}), sub_images
-
-
-def _leave_out_failures(results: Iterator[tuple[_Task, Future[_Finished]]], failures: list[str],
-                        progress: tqdm) -> Iterator[tuple[str, _Finished]]:
-    """Source and result of what could be read; the rest is named on stderr and in `failures`."""
-    for task, future in results:
+def _work(images: Mapping[str, str], cutting: Cutting, store: Store, num_workers: int) -> list[str]:
+    """Cuts and stores; returns a message for each image that cannot be read."""
+    def cut(path: str, name: str) -> Optional[str]:
         try:
-            result = future.result()
+            image = read_whole_image(path)
         except (ValueError, OSError) as error:
-            failures.append(f'{task.path} is left out: {error}')
-            progress.write(failures[-1], file=sys.stderr)
-        else:
-            yield task.source, result
-        progress.update()
+            return str(error)
+        windows = cutting.windows(name, *image.shape[:2])
+        store.put({sub_name: _encode(image[window]) for sub_name, window in windows.items()})
+        return None
+
+    store.start()
+    _write_whole(os.path.join(store.folder, RECORD), f'{cutting}\n'.encode('ascii'))
+    with ThreadPoolExecutor(num_workers) as pool:
+        results = pool.map(cut, images.keys(), images.values())
+        return [error for error in tqdm(results, total=len(images), unit='image') if error]
 
 
-def _keep(store: Store, record: Record, batch: list[tuple[str, _Finished]]) -> None:
-    """Stores the sub-images, then records them: what is recorded is there."""
-    fresh = {name: sub_image for _, (_, sub_images) in batch for name, sub_image in sub_images.items()}
-    store.remove({name for source, _ in batch if source in record.entries
-                  for name in record.entries[source].sub_images} - fresh.keys())
-    store.put(fresh)
-    for source, (entry, _) in batch:
-        record.add(source, entry)
+def read_whole_image(path: str) -> np.ndarray:
+    """(H, W, 3) uint8 BGR.
+
+    Raises:
+        ValueError: a file that is empty, cut off, damaged or of another format.
+        OSError: it cannot be opened.
+    """
+    with open(path, 'rb') as file:
+        image = decode_image(file.read(), path)
+    try:
+        with Image.open(path) as whole:
+            whole.load()  # complains of what a file lacks; OpenCV 4 fills it with gray
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f'{path} cannot be read as a whole: {error}') from None
+    return image
+
+
+def _encode(image: np.ndarray) -> bytes:
+    return cv2.imencode('.png', image, [cv2.IMWRITE_PNG_COMPRESSION, COMPRESS_LEVEL])[1].tobytes()
+
+
+def _write_whole(path: str, content: bytes) -> None:
+    """Under a temporary name that is changed then: what bears the name is whole."""
+    with open(f'{path}.part', 'wb') as file:
+        file.write(content)
+    os.replace(f'{path}.part', path)

@@ -14,7 +14,7 @@ def expand_datasets(opt: Options) -> None:
 
     - A section with `benchmarks` (name: folder) and `degradations` (a list, or a name that `benchmark_degradations`
       knows) becomes one section for each pair, named `<benchmark>_<degradation>`.
-    - Relative folders start at `data_root`, where the option file has one.
+    - Relative folders and lists of images start at `data_root`, where the option file has one.
     - The run's `manual_seed` becomes the training data's seed.
     - When testing, sections without their folder move to `opt['missing_test_sets']`.
 
@@ -51,7 +51,7 @@ def _expand(key: str, section: Options) -> dict[str, Options]:
 
 
 def _place(section: Options, data_root: str | None) -> None:
-    for key in ('dataroot_gt', 'dataroot_lq'):
+    for key in ('dataroot_gt', 'dataroot_lq', 'meta_info_file'):
         if section.get(key):
             section[key] = os.path.join(os.path.expanduser(data_root or ''), os.path.expanduser(section[key]))
 

@@ -140,7 +140,7 @@ def benchmark_degradations(setting: str, scale: int) -> tuple[Degradation, ...]:
             noise 5 and 10), `nine_kernels` (without noise), `gaussian8`.
 
     Raises:
-        ValueError: an unknown setting.
+        ValueError: an unknown setting; gaussian8 at a scale other than 2, 3 and 4.
     """
     if setting == 'setting1':
         return tuple(Degradation(sigma=round(width * scale / 4, 3)) for width in (1.2, 2.4, 3.6))
@@ -148,5 +148,7 @@ def benchmark_degradations(setting: str, scale: int) -> tuple[Degradation, ...]:
         return tuple(Degradation(theta=t, lambda_1=l1, lambda_2=l2, noise=noise)
                      for noise in ((5, 10) if setting == 'setting2' else (0,)) for t, l1, l2 in NINE_KERNELS)
     if setting == 'gaussian8':
+        if scale not in GAUSSIAN8:
+            raise ValueError(f'gaussian8 has kernels for the scales 2, 3 and 4, not for {scale}')
         return tuple(Degradation(sigma=round(width, 3)) for width in GAUSSIAN8[scale])
     raise ValueError(f'unknown degradations {setting!r}: the named ones are setting1, setting2, nine_kernels and gaussian8')

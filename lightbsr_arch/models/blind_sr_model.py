@@ -145,9 +145,10 @@ class BlindSRModel(SRModel):
         self.stage = stage
         net = self.get_bare_model(self.net_g)
         trained = [p for group in self.optimizer_g.param_groups for p in group['params']]
-        idr_params = {p for name in self.idr_modules for p in net.get_submodule(name).parameters()}
+        chosen = set(trained) if stage.trains == 'all' else {
+            p for name in self.idr_modules for p in net.get_submodule(name).parameters()}
         for param in trained:
-            param.requires_grad_(stage.trains == 'all' or param in idr_params)
+            param.requires_grad_(param in chosen)
         get_root_logger().info(f'Stage: {stage}')
 
     # ------------------------------------------------------------------ validation
@@ -176,6 +177,6 @@ class BlindSRModel(SRModel):
             rows.append(self.evaluate_idr(net))
         for key in rows[0]:
             value = torch.stack([row[key] for row in rows]).mean().item()
-            get_root_logger().info(f'Validation {name}, stage {self.stage.trains}: {key} {value:.4f}')
+            get_root_logger().info(f'Validation {name}, stage idr: {key} {value:.4f}')
             if tb_logger:
                 tb_logger.add_scalar(f'metrics/{name}/{key}', value, current_iter)

@@ -35,6 +35,8 @@ class LightBSRTeacherModel(BlindSRModel):
         if contrastive != net.contrastive:
             raise ValueError(f'train.contrastive_opt is {"set" if contrastive else "missing"}, but network_g has '
                              f'contrastive: {str(net.contrastive).lower()}: make them agree')
+        if self.opt['datasets']['train'].get('pairs'):
+            raise ValueError('LightBSRTeacherModel degrades the patches itself: remove pairs: true from datasets.train')
         if contrastive and self.opt['datasets']['train'].get('num_patches', 1) < 2:
             raise ValueError('the contrastive loss compares patches of one image: set datasets.train.num_patches to 2 '
                              'or more (the paper has 4)')
