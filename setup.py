@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 setup(
     name='lightbsr_arch',
     version=re.search(r"__version__ = '(.+)'", (HERE / 'lightbsr_arch/__init__.py').read_text())[1],
-    description='LightBSR and KDSR, blind image super-resolution, as a BasicSR plugin',
+    description='LightBSR, blind image super-resolution, as a BasicSR plugin',
     long_description=(HERE / 'README.md').read_text(),
     long_description_content_type='text/markdown',
     license='Apache-2.0',

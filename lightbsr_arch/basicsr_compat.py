@@ -84,12 +84,12 @@ def apply(prepare_options: Callable[[Options], None] = lambda opt: None) -> None
     import basicsr.train
     if getattr(basicsr.train, '_lightbsr_arch', False):
         return
-    basicsr.train._lightbsr_arch = True
     for patch in (read_plain_yaml, suggest_registered_names, position_samples, count_whole_batches, reseed_workers,
                   forward_prefetch_errors, share_lmdb, average_buffers, reach_warmup_rate, save_whole_files,
                   load_named_weights, refuse_untrained_test, resume_anywhere, rehearse_before_archiving):
         patch()
     hook_options(prepare_options)
+    basicsr.train._lightbsr_arch = True
 
 
 def read_plain_yaml() -> None:
@@ -211,13 +211,15 @@ def reseed_workers() -> None:
     For BasicSR's own data sets; torch gives each worker of each epoch its own seed.
     """
     import basicsr.data
+    basicsr.data.worker_init_fn = seed_worker
 
-    def worker_init_fn(worker_id: int, num_workers: int, rank: int, seed: int) -> None:
-        worker_seed = (torch.initial_seed() + rank) % 2**32
-        np.random.seed(worker_seed)
-        random.seed(worker_seed)
 
-    basicsr.data.worker_init_fn = worker_init_fn
+def seed_worker(worker_id: int, num_workers: int, rank: int, seed: int) -> None:
+    """Makes a loading process ready; one that was spawned, not forked, has a BasicSR without workarounds."""
+    apply()
+    worker_seed = (torch.initial_seed() + rank) % 2**32
+    np.random.seed(worker_seed)
+    random.seed(worker_seed)
 
 
 def forward_prefetch_errors() -> None:
@@ -410,7 +412,8 @@ def load_resume_state(opt: Options) -> Optional[Options]:
     try:
         state = torch.load(path['resume_state'], map_location='cpu', weights_only=True)
     except Exception as error:
-        raise ValueError(f'cannot resume from {path["resume_state"]}: {" ".join(str(error).split())}') from error
+        raise ValueError(f'cannot resume from {path["resume_state"]}, delete it to resume from the state before: '
+                         f'{" ".join(str(error).split())}') from error
     models = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(path['resume_state']))), 'models')
     never_saved = {'network_t', *(path.get('ignore_resume_networks') or ())}
     for label in [key.removeprefix('network_') for key in opt if key.startswith('network_') and key not in never_saved]:

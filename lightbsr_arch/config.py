@@ -82,6 +82,10 @@ class Stage:
                 raise ValueError(f'{name} must be a whole number from {least} upwards, got {value!r}')
         if not isinstance(self.lr, (int, float)) or self.lr <= 0:
             raise ValueError(f'lr must be a positive number, got {self.lr!r}')
+        if self.warmup > self.iterations:
+            raise ValueError(f'warmup ({self.warmup}) must not exceed the stage ({self.iterations} iterations)')
+        if self.lr_min is not None and self.lr_min > self.lr:
+            raise ValueError(f'lr_min ({self.lr_min}) must not exceed lr ({self.lr})')
         if self.lr_min is not None and self.milestones:
             raise ValueError('lr_min (cosine) and milestones (steps) exclude each other')
 
@@ -91,7 +95,7 @@ class DatasetOptions:
     """A `datasets:` entry of type BlindDegradationDataset; the loader's keys are BasicSR's.
 
     dataroot_gt: Folder of HR images (searched with its subfolders), or an LMDB folder ending in .lmdb.
-    meta_info_file: A list of image names, one a line, relative to dataroot_gt; what follows a blank is ignored.
+    meta_info_file: A list of image names, one a line, relative to dataroot_gt; what follows ` (` or a tab is ignored.
     gt_size: Edge of the HR crops, a multiple of the scale; for training.
     num_patches: Crops D of one image, which share one degradation.
     degradation: A section (see `Degradation`), or the papers' `setting1` or `setting2`.

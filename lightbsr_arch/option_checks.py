@@ -1,6 +1,7 @@
 """What BasicSR's own sections of an option file must hold. BasicSR itself finds a mistake late, or not at all."""
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,6 +15,13 @@ from .config import suggest
 Options = dict[str, Any]
 
 PATHS_OF_BASICSR = {'experiments_root', 'results_root', 'models', 'training_states', 'log', 'visualization'}
+SECTION_KEYS = {
+    '': ['name', 'model_type', 'scale', 'num_gpu', 'manual_seed', 'data_root', 'datasets', 'network_g', 'network_t', 'path',
+         'train', 'val', 'logger', 'dist_params', 'find_unused_parameters'],
+    'train': ['total_iter', 'warmup_iter', 'ema_decay', 'optim_g', 'scheduler', 'pixel_opt', 'perceptual_opt', 'gan_opt',
+              'optim_d', 'net_d_iters', 'net_d_init_iters', 'stages'],
+    'val': ['val_freq', 'save_img', 'suffix', 'metrics', 'pbar'],
+    'logger': ['print_freq', 'save_checkpoint_freq', 'use_tb_logger', 'wandb']}
 OPTIMIZERS = {'Adam': torch.optim.Adam}
 SCHEDULERS = {'MultiStepLR': lr_scheduler.MultiStepRestartLR, 'MultiStepRestartLR': lr_scheduler.MultiStepRestartLR,
               'CosineAnnealingRestartLR': lr_scheduler.CosineAnnealingRestartLR}
@@ -28,8 +36,11 @@ def check_options(opt: Options) -> None:
     """
     require_keys(opt)
     check_path_keys(opt)
+    refuse_near_misses(opt)
+    follow_protocol(opt)
     for where, section, find in typed_sections(opt):
         check_arguments(where, section, find)
+    check_scale(opt)
     check_prefetching(opt)
     check_pairs(opt)
 
@@ -64,6 +75,37 @@ def check_path_keys(opt: Options) -> None:
     for key in opt['path'].keys() - PATHS_OF_BASICSR:
         if key not in known:
             raise ValueError(f'path: unknown key {key!r}{suggest(key, known)}')
+
+
+def follow_protocol(opt: Options) -> None:
+    """Defaults for testing: metrics leave out `scale` pixels at each border (the papers' protocol), and averaged weights
+    are taken where the file has them, as validation does.
+    """
+    for section in ((opt.get('val') or {}).get('metrics') or {}).values():
+        kind = section.get('type') if isinstance(section, dict) else None
+        if kind in registry.METRIC_REGISTRY and 'crop_border' in inspect.signature(registry.METRIC_REGISTRY.get(kind)).parameters:
+            section.setdefault('crop_border', opt['scale'])
+    if not opt['is_train']:
+        opt['path'].setdefault('param_key_g', None)
+
+
+def refuse_near_misses(opt: Options) -> None:
+    """Sections that BasicSR's models may extend: a key that is nearly a known one is a slip of the pen."""
+    for where, section in (('', opt), *((f'{key}: ', opt.get(key) or {}) for key in SECTION_KEYS if key)):
+        known = SECTION_KEYS[where.removesuffix(': ')]
+        for key in section:
+            if key not in known and not str(key).startswith('network_') and difflib.get_close_matches(key, known, 1, 0.8):
+                raise ValueError(f'{where}unknown key {key!r}{suggest(key, known)}')
+
+
+def check_scale(opt: Options) -> None:
+    """A network of another scale than the data's fails at the first image, or is tested on images of another size."""
+    for key in [key for key in opt if key.startswith('network_g')]:
+        arguments = inspect.signature(registry.ARCH_REGISTRY.get(opt[key]['type'])).parameters
+        for name in [name for name in ('scale', 'upscale') if name in arguments]:
+            scale = opt[key].get(name, arguments[name].default)  # a missing one was refused before
+            if scale != opt['scale']:
+                raise ValueError(f'{key}: {name} is {scale}, but scale is {opt["scale"]} at the top: make them agree')
 
 
 def typed_sections(opt: Options) -> Iterator[tuple[str, Any, Callable[[str], Callable]]]:

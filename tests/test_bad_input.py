@@ -59,7 +59,7 @@ WRONG_OPTIONS = [
     ('datasets:train:gt_sise', 64, "datasets: train: unknown key 'gt_sise'; did you mean 'gt_size'"),
     ('datasets:train:gt_size', '64', "datasets: train: gt_size must be a whole number, got '64'"),
     ('datasets:train:gt_size', 62, 'datasets: train: gt_size (62) must be a multiple of the scale (4)'),
-    ('datasets:train:gt_size', 8, 'datasets: train: gt_size (8) must be more than half a blur kernel'),
+    ('datasets:train:gt_size', 8, 'datasets: train: gt_size (8) must be more than 10, half a blur kernel'),
     ('datasets:train:gt_size', 128, 'the image has 96x80 pixels, less than gt_size 128'),
     ('datasets:train:type', 'BlindDegradationDatset', "did you mean 'BlindDegradationDataset'"),
     ('datasets:train:type', 'PairedImageDataset', "the option file lacks the key 'io_backend'"),
@@ -83,7 +83,12 @@ WRONG_OPTIONS = [
     ('path:pretrain_network_g', 'nowhere.pth', 'there is no file nowhere.pth'),
     ('path:resume_state', 'nowhere.state', 'cannot resume from nowhere.state'),
     ('val:metrics:psnr:type', 'calculate_psn', "val.metrics.psnr: there is no metric named 'calculate_psn'; did you mean"),
-    ('val:metrics:psnr', {'type': 'calculate_psnr'}, "val.metrics.psnr: calculate_psnr needs 'crop_border'"),
+    ('val:save_imgs', True, "val: unknown key 'save_imgs'; did you mean 'save_img'"),
+    ('data_rot', '/data', "unknown key 'data_rot'; did you mean 'data_root'"),
+    ('scale', 2, 'network_g: scale is 4, but scale is 2 at the top: make them agree'),
+    ('datasets:train:io_backend', {'type': 'lmdb'}, 'io_backend is lmdb, but dataroot_gt does not end in .lmdb'),
+    ('train:stages:0:warmup', 9, 'train.stages[0]: warmup (9) must not exceed the stage (2 iterations)'),
+    ('train:stages:1:lr_min', 1.0, 'train.stages[1]: lr_min (1.0) must not exceed lr (0.001)'),
     ('val', {'metrics': {}}, "val: 'val_freq' is missing"),
     ('logger', {'print_freq': 1}, "logger: 'save_checkpoint_freq' is missing"),
     ('logger', None, "teacher.yml: 'logger' is missing"),
@@ -218,6 +223,8 @@ SETTING2 = {'lambda_1': [0.2, 4.0], 'lambda_2': [0.2, 4.0], 'theta': [0, 180], '
 
 def save(path: Path, network: Options, **notes: Any) -> None:
     net = getattr(archs, network['type'])(**{k: v for k, v in network.items() if k != 'type'})
+    if network['type'] == 'LightBSRTeacher' and not notes.pop('no_basis', False):
+        net.pca_basis[0, 0] = 1
     checkpoints.write({'params': net.state_dict(), 'network': network, **notes}, str(path))
 
 
@@ -232,13 +239,17 @@ WIDE = {**STUDENT, 'num_feat': 32}
     (lambda path: save(path, TEACHER, degradation=SETTING2), 'w.pth is a teacher of another setting: it was trained with '
      'theta0-180_lambda0.2-4x0.2-4_noise0-25 at x4, this run has sigma0.2-4 at x4'),
     (lambda path: save(path, {**TEACHER, 'scale': 2}), 'w.pth is a teacher of another setting'),
+    (lambda path: save(path, {**TEACHER, 'num_feat': 32}), 'train.channel_distill_opt is set, but student and teacher have '
+     'no channel representation of the same size'),
+    (lambda path: save(path, {**TEACHER, 'spatial_gate': False}), 'student and teacher have no spatial representation'),
+    (lambda path: save(path, TEACHER, no_basis=True), 'w.pth holds no PCA basis, so it cannot teach'),
     (lambda path: save(path, STUDENT), 'w.pth holds LightBSR, but path.pretrain_network_t must be a LightBSRTeacher'),
     (lambda path: torch.save({'params': {'a': torch.ones(1)}}, path), 'w.pth holds a network without a name, but'),
     (lambda path: (save(path, TEACHER), cut(path)), 'w.pth cannot be read as a file of weights, it may be cut off'),
     (lambda path: path.write_bytes(b''), 'w.pth cannot be read as a file of weights, it may be cut off'),
     (lambda path: torch.save([1], path), 'w.pth holds a list, not a dictionary of weights'),
     (lambda path: None, 'there is no file'),
-], ids=['setting', 'scale', 'student', 'nameless', 'cut off', 'empty', 'list', 'missing'])
+], ids=['setting', 'scale', 'width', 'gates', 'basis', 'student', 'nameless', 'cut off', 'empty', 'list', 'missing'])
 def test_a_wrong_teacher(make: Callable[[Path], Any], message: str, images: Path, tmp_path: Path, run_cli: Callable,
                          capfd: pytest.CaptureFixture) -> None:
     make(tmp_path / 'w.pth')

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import functools
 import itertools
 from pathlib import Path
 from typing import Any, Callable
 
+import basicsr.data
 import basicsr.train
 import cv2
 import lmdb
@@ -156,6 +158,14 @@ def test_batches_are_the_same_with_any_number_of_workers(images: Path, num_worke
     expected, batches = epochs(images), epochs(images, num_worker, persistent)
     assert [len(epoch) for epoch in batches] == [6, 6]
     assert all(equal(a, b) for ours, theirs in zip(batches, expected) for a, b in zip(ours, theirs))
+
+
+def test_loading_processes_may_be_spawned(images: Path) -> None:
+    """As on macOS, and in BasicSR's distributed runs: they begin with a BasicSR that cannot be imported."""
+    data = train_set(images)
+    initialise = functools.partial(basicsr.data.worker_init_fn, num_workers=1, rank=0, seed=0)
+    loader = DataLoader(data, 6, num_workers=1, multiprocessing_context='spawn', worker_init_fn=initialise)
+    assert equal(next(iter(loader)), next(iter(DataLoader(data, 6))))
 
 
 def test_no_sample_of_the_enlarged_epochs_repeats(images: Path) -> None:

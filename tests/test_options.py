@@ -63,6 +63,8 @@ def make_weights(opt: Options) -> None:
         assert source, f'{opt["file"]}: path.{key}: no option file beside it trains {path}'
         Path(path).parent.mkdir(parents=True)
         weights = build_network(source['network_g']).state_dict()
+        if 'pca_basis' in weights:
+            weights['pca_basis'].fill_(1)
         with_average = {'params_ema': weights} if source['train'].get('ema_decay') else {}
         notes = {'network': source['network_g'], 'degradation': source['datasets']['train']['degradation']}
         checkpoints.write({'params': weights, **with_average, **notes}, path)

@@ -404,3 +404,5 @@ def test_students_of_the_ablations_train(folder: Path, tmp_path: Path, teacher: 
     opt['train']['stages'] = BOTH if losses else ALL
     run = train(opt, tmp_path)
     assert all(run.steps[-1].gradients[name].any() for name in learning(run))
+    taught = checkpoints.read(teacher.file('latest')).state_dict['trunk.head.weight']
+    assert torch.equal(run.steps[0].before['trunk.head.weight'], taught)  # also without distillation

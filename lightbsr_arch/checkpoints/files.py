@@ -56,7 +56,7 @@ def read(path: str, param_key: Optional[str] = None) -> Checkpoint:
     if keys:
         if param_key is not None and param_key not in keys:
             raise CheckpointError(f'{path} has no weights under {param_key!r}, only under {" and ".join(keys)}: '
-                                  'change path.param_key_g')
+                                  'change its param_key in the path section')
         state_dict = content[param_key or keys[0]]
     if not state_dict or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state_dict.items()):
         raise CheckpointError(f'{path} holds no weights of a network, but {", ".join(map(str, list(content)[:5]))}')

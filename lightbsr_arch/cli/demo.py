@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 TRAIN_PHOTOGRAPHS = ('skimage/data/astronaut.png', 'skimage/data/coffee.png', 'skimage/data/motorcycle_left.png',
                      'skimage/data/camera.png', 'sklearn/datasets/images/china.jpg')
@@ -20,8 +21,8 @@ DESCRIPTION = """\
 Trains a small LightBSR teacher and student on five photographs and tests the student and bicubic interpolation on
 three others, in about five minutes on two CPU cores. Fails if the student is not better than bicubic.
 
-Everything lands in one folder: photographs, option files, weights, tables, and picture.png. To go on with your own
-images, put them into <folder>/photographs and run `basicsr train -opt options/train_teacher.yml` there.
+Everything lands in one folder: photographs, option files, weights, tables, and picture.png. Option files that are there
+already are kept. To go on with your own images, follow the lines that it prints at the end.
 """
 
 
@@ -31,7 +32,10 @@ def run(arguments: list[str]) -> int:
     parser.add_argument('--folder', default='demo', help='where to put it (default: ./demo)')
     folder = Path(parser.parse_args(arguments).folder).absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(option_files(), folder / 'options', dirs_exist_ok=True)
+    (folder / 'options').mkdir(exist_ok=True)
+    for path in option_files().glob('*.yml'):
+        if not (folder / 'options' / path.name).exists():
+            shutil.copy(path, folder / 'options')
     previous = os.getcwd()
     os.chdir(folder)
     try:
@@ -86,16 +90,19 @@ def report(folder: Path) -> int:
     for degradation, gain in gains.items():
         print(f'  {degradation}: {gain:+.2f} dB')
     print(f'\nPicture: {folder / "picture.png"}\n'
-          f'To go on with your own images: put them into {folder / "photographs"}, or name another folder as\n'
-          f'dataroot_gt in {folder / "options/train_teacher.yml"} and train_student.yml; run\n'
-          f'`basicsr train -opt options/train_teacher.yml` in {folder}.')
+          f'To go on with your own images, in {folder}:\n'
+          '  basicsr prepare MY_IMAGES my_images.lmdb --size 160 --step 120\n'
+          '  set dataroot_gt: my_images.lmdb in options/train_teacher.yml and options/train_student.yml\n'
+          '  basicsr train -opt options/train_teacher.yml\n'
+          '  basicsr train -opt options/train_student.yml\n'
+          '  basicsr test -opt options/test_student.yml')
     if min(gains.values()) <= 0:
         print('basicsr demo: error: the student is not better than bicubic', file=sys.stderr)
         return 1
     return 0
 
 
-def picture() -> 'Image.Image':
+def picture() -> Image.Image:
     """LR, bicubic, student and HR of one photograph."""
     from ..data.blind_degradation_dataset import BlindDegradationDataset
     from ..evaluation.picture import side_by_side

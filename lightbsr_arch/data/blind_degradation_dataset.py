@@ -46,10 +46,13 @@ class BlindDegradationDataset(Dataset):
         self.opt = opt  # BasicSR reads the name from here
         self.options = config.build(config.DatasetOptions, opt, f'datasets: {opt.get("name", opt.get("phase"))}')
         if self.options.phase == 'train' and self.options.gt_size <= KERNEL_SIZE // 2:
-            raise ValueError(f'datasets: {self.options.name}: gt_size ({self.options.gt_size}) must be more than half a '
-                             f'blur kernel ({KERNEL_SIZE} pixels)')
+            raise ValueError(f'datasets: {self.options.name}: gt_size ({self.options.gt_size}) must be more than '
+                             f'{KERNEL_SIZE // 2}, half a blur kernel')
         self.degradation = parse_degradation(self.options.degradation, self.options.scale)
         self.is_lmdb = self.options.dataroot_gt.rstrip('/').endswith('.lmdb')
+        if self.options.io_backend and (self.options.io_backend.get('type') == 'lmdb') != self.is_lmdb:
+            raise ValueError(f'datasets: {self.options.name}: io_backend is {self.options.io_backend.get("type")}, but '
+                             f'dataroot_gt {"ends" if self.is_lmdb else "does not end"} in .lmdb: leave io_backend out')
         self.names = list_images(self.options.dataroot_gt, self.options.meta_info_file)
 
     def __len__(self) -> int:

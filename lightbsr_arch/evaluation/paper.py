@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any, Optional
+from typing import Any, Mapping, Optional
 
 import yaml
 
@@ -15,6 +15,15 @@ SCALE = 4  # the papers' only scale
 @lru_cache(maxsize=1)
 def tables() -> dict[str, Any]:
     return yaml.safe_load((files(__package__) / 'paper_tables.yml').read_text())
+
+
+ABLATIONS = {'channel_gate': True, 'spatial_gate': True, 'correction': True, 'idr_noise': 0}
+
+
+def method(network: Mapping[str, Any]) -> str:
+    """The papers' row for an option file's `network_g`: its type, and none of them for an ablation."""
+    ablated = any(network.get(key, full) != full for key, full in ABLATIONS.items())
+    return f'{network["type"]}{" (ablation)" * ablated}'
 
 
 def printed_psnr(method: str, benchmark: str, degradation: Degradation, scale: int) -> Optional[float]:

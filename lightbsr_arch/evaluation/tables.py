@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Mapping, Optional
 
 from ..degradations import parse_degradation
-from .paper import printed_psnr
+from .paper import method, printed_psnr
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def _row(opt: Mapping[str, Any], section: Mapping[str, Any], results: Mapping[st
     if 'degradation' in section:
         degradation = parse_degradation(section['degradation'], opt['scale'])
         label = degradation.label
-        paper = printed_psnr(opt['network_g']['type'], name, degradation, opt['scale'])
+        paper = printed_psnr(method(opt['network_g']), name, degradation, opt['scale'])
     return Row(name, label, {metric: float(result['val']) for metric, result in results.items()}, paper,
                section['dataroot_gt'] if missing else None)
 

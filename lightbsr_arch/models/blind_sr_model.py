@@ -47,6 +47,17 @@ class BlindSRModel(SRModel):
     def super_resolve(self, net: nn.Module) -> Tensor:
         return net(self.lq)
 
+    def prior_of(self, net: nn.Module) -> Optional[Tensor]:
+        """A teacher's prior of the fed images.
+
+        Raises:
+            ValueError: the data set does not tell the blur kernels.
+        """
+        if self.kernel is None:
+            raise ValueError('a teacher needs the blur kernel of each image: use a data set of type '
+                             'BlindDegradationDataset')
+        return net.prior(self.kernel, self.noise)
+
     def evaluate_idr(self, net: nn.Module) -> dict[str, Tensor]:
         """Figures of the representation on the fed validation image, for stages that do not train the SR network."""
         raise NotImplementedError

@@ -43,6 +43,9 @@ class LightBSRTeacherModel(BlindSRModel):
         if not contrastive and any(stage.trains == 'idr' for stage in self.stages):
             raise ValueError("a stage with trains: idr has only the contrastive loss: set train.contrastive_opt or "
                              "remove the stage")
+        if net.prior_dim and not net.noise_prior and self.training_degradation.noise != 0:
+            get_root_logger().warning('The training images are noisy, but network_g has noise_prior: false: the teacher is '
+                                      'not told the noise level.')
         if net.prior_dim and not net.pca_basis.any():
             net.pca_basis.copy_(self._fit_prior(net.prior_dim))
 
@@ -69,7 +72,7 @@ class LightBSRTeacherModel(BlindSRModel):
 
     def compute_losses(self, stage: Stage) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         net = self.get_bare_model(self.net_g)
-        step = self.net_g(self.lq, net.prior(self.kernel, self.noise), idr_only=stage.trains == 'idr')
+        step = self.net_g(self.lq, self.prior_of(net), idr_only=stage.trains == 'idr')
         losses, statistics = {}, {}
         if stage.trains == 'all':
             losses['l_pix'] = self.losses['pixel_opt'](step.sr, self.gt[:, 0])
@@ -86,13 +89,13 @@ class LightBSRTeacherModel(BlindSRModel):
             encoder.enqueue(self.new_keys)
 
     def super_resolve(self, net: nn.Module) -> Tensor:
-        return net(self.lq, net.prior(self.kernel, self.noise))
+        return net(self.lq, self.prior_of(net))
 
     def evaluate_idr(self, net: nn.Module) -> dict[str, Tensor]:
         """Contrastive accuracy between the image's four quadrants, against the queue."""
         height, width = (size // 2 for size in self.lq.shape[-2:])
         quadrants = torch.stack([self.lq[..., y:y + height, x:x + width] for y in (0, height) for x in (0, width)], 1)
-        step = net(quadrants, net.prior(self.kernel, self.noise), idr_only=True)
+        step = net(quadrants, self.prior_of(net), idr_only=True)
         return contrastive_statistics(step.query, step.key, net.encoder.queue)
 
 
@@ -107,15 +110,16 @@ class LightBSRStudentModel(BlindSRModel):
     idr_modules = ('estimator', 'converter')
 
     def prepare_networks(self) -> None:
-        self.teacher = None
-        if any(self.opt['train'].get(key) for key in self.loss_keys):
-            self.teacher = self._load_teacher()
-            self._check_gates()
-            if self.is_fresh:
-                self._start_from_teacher()
-        elif any(stage.trains == 'idr' for stage in self.stages):
+        distils = any(self.opt['train'].get(key) for key in self.loss_keys)
+        if not distils and any(stage.trains == 'idr' for stage in self.stages):
             raise ValueError('a stage with trains: idr has only the distillation losses: set '
                              f'{" and ".join("train." + key for key in self.loss_keys)}, or remove the stage')
+        self.teacher = None
+        if distils or self.opt['path'].get('pretrain_network_t'):
+            self.teacher = self._load_teacher()
+            self._check_distillation()
+            if self.is_fresh:
+                self._start_from_teacher()
 
     def _load_teacher(self) -> nn.Module:
         path = self.opt['path'].get('pretrain_network_t')
@@ -130,6 +134,9 @@ class LightBSRStudentModel(BlindSRModel):
         self._check_setting(path, loaded, section)
         teacher = build_network(section).to(self.device, memory_format=torch.channels_last)
         self.load_network(teacher, path, True, self.opt['path'].get('param_key_t'))
+        if teacher.prior_dim and not teacher.pca_basis.any():
+            raise checkpoints.CheckpointError(f'{path} holds no PCA basis, so it cannot teach: train the teacher here, or '
+                                              'convert it with checkpoints.from_upstream(state_dict, pca_basis=...)')
         return teacher.requires_grad_(False).eval()
 
     def _check_setting(self, path: str, loaded: checkpoints.Checkpoint, section: dict[str, Any]) -> None:
@@ -142,13 +149,13 @@ class LightBSRStudentModel(BlindSRModel):
                 f'{own.label} at x{self.opt["scale"]}. Give a teacher of the same setting or change '
                 'datasets.train.degradation')
 
-    def _check_gates(self) -> None:
-        """A representation that no gate reads is not built, and cannot be distilled."""
-        for net, name in ((self.get_bare_model(self.net_g), 'network_g'), (self.teacher, 'the teacher')):
-            for key, form in self.distilled.items():
-                if self.opt['train'].get(key) and getattr(net.converter, form, None) is None:
-                    raise ValueError(f'train.{key} is set, but {name} has {form}_gate: false and so nothing to '
-                                     'compare: remove the loss')
+    def _check_distillation(self) -> None:
+        """A representation that no gate reads is not built, and one of another width cannot be compared."""
+        for key, form in self.distilled.items():
+            layers = [getattr(net.converter, form, None) for net in (self.get_bare_model(self.net_g), self.teacher)]
+            if self.opt['train'].get(key) and (None in layers or layers[0].weight.shape != layers[1].weight.shape):
+                raise ValueError(f'train.{key} is set, but student and teacher have no {form} representation of the same '
+                                 f'size: give both {form}_gate: true and the same num_feat, or remove the loss')
 
     def _start_from_teacher(self) -> None:
         """Copies what fits: estimator, converter and SR network (Section 3.4)."""
@@ -177,10 +184,10 @@ class LightBSRStudentModel(BlindSRModel):
 
     def _distill(self, idr: IDR) -> dict[str, Tensor]:
         """The distillation losses that the option file names, of an IDR against the teacher's."""
-        if self.teacher is None:
+        if not any(key in self.losses for key in self.distilled):
             return {}
         with torch.no_grad():
-            target = self.teacher(self.lq, self.teacher.prior(self.kernel, self.noise), idr_only=True)
+            target = self.teacher(self.lq, self.prior_of(self.teacher), idr_only=True)
         return {f'l_{form}': self.losses[key](getattr(idr, form), getattr(target, form))
                 for key, form in self.distilled.items() if key in self.losses}
 
