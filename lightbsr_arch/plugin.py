@@ -16,14 +16,15 @@ def register() -> None:
 
     from . import archs, losses
     from .data.blind_degradation_dataset import BlindDegradationDataset
+    from .models.kdsr_model import KDSRStudentModel, KDSRTeacherModel
     from .models.lightbsr_model import LightBSRStudentModel, LightBSRTeacherModel
     basicsr_compat.apply(prepare_options)
     for where, classes in (
-        (registry.ARCH_REGISTRY, (archs.LightBSR, archs.LightBSRTeacher, archs.Bicubic)),
+        (registry.ARCH_REGISTRY, (archs.LightBSR, archs.LightBSRTeacher, archs.KDSR, archs.KDSRTeacher, archs.Bicubic)),
         (registry.DATASET_REGISTRY, (BlindDegradationDataset,)),
         (registry.LOSS_REGISTRY, (losses.ContrastiveLoss, losses.ChannelDistillationLoss,
                                   losses.SpatialDistillationLoss)),
-        (registry.MODEL_REGISTRY, (LightBSRTeacherModel, LightBSRStudentModel)),
+        (registry.MODEL_REGISTRY, (LightBSRTeacherModel, LightBSRStudentModel, KDSRTeacherModel, KDSRStudentModel)),
     ):
         where._obj_map.update({cls.__name__: cls for cls in classes})
 

@@ -11,23 +11,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightbsr_arch import checkpoints
+from lightbsr_arch import archs, checkpoints
 from lightbsr_arch.archs import LightBSR, LightBSRTeacher
 from lightbsr_arch.checkpoints import CheckpointError
-from lightbsr_arch.checkpoints.upstream import key_table
+from lightbsr_arch.checkpoints.key_tables import kdsr_table, lightbsr_table
 from lightbsr_arch.degradations import fit_pca_basis, isotropic_kernel
 from tests import upstream_weights
+from tests.upstream_weights import same
 
 TINY = {'num_feat': 8, 'num_group': 2, 'num_block': 3}
 NETWORKS = ['lightbsr_student_x4', 'lightbsr_teacher_setting1_x4', 'lightbsr_teacher_setting2_x4']
 
 
 def build(arch: str, kwargs: dict[str, Any]) -> nn.Module:
-    return {'LightBSR': LightBSR, 'LightBSRTeacher': LightBSRTeacher}[arch](**kwargs)
-
-
-def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) and a[k].dtype == b[k].dtype for k in a)
+    return getattr(archs, arch)(**kwargs)
 
 
 # ---------------------------------------------------------------------------------------------- the release's layout
@@ -64,13 +61,13 @@ def test_our_networks_survive_the_round_trip(arch: str, changes: dict[str, Any],
 
 
 def test_key_table_is_one_to_one() -> None:
-    table = key_table('LightBSRTeacher', 8, 8, 4)
-    assert len(set(table.values())) == len(table)
+    for table in (lightbsr_table('LightBSRTeacher', 4, 8, 8), kdsr_table('KDSR', 4, 53, 9)):
+        assert len(set(table.values())) == len(table)
 
 
 @pytest.mark.parametrize('wrong', [{}, {'conv.weight': torch.zeros(1)}, {'G.head.0.weight': torch.zeros(64, 3, 3, 3)}], ids=str)
 def test_other_state_dicts_are_refused(wrong: dict[str, Tensor]) -> None:
-    with pytest.raises(CheckpointError, match="no state dict of LightBSR's release"):
+    with pytest.raises(CheckpointError, match="no state dict of LightBSR's or KDSR's release"):
         checkpoints.from_upstream(wrong)
 
 
@@ -80,8 +77,10 @@ def test_a_key_too_many_is_named() -> None:
 
 
 def test_other_networks_have_no_upstream_layout() -> None:
-    with pytest.raises(CheckpointError, match='has no KDSR'):
-        checkpoints.to_upstream('KDSR', {})
+    with pytest.raises(CheckpointError, match='have no EDSR'):
+        checkpoints.to_upstream('EDSR', {})
+    with pytest.raises(CheckpointError, match='is incomplete, or no LightBSR'):
+        checkpoints.to_upstream('LightBSR', {})
 
 
 # ---------------------------------------------------------------------------------------------- the PCA basis

@@ -349,7 +349,7 @@ def test_wrong_sections_are_refused(section: Any, message: str) -> None:
 
 @pytest.mark.parametrize('setting', ['setting3', 'Setting1', ''])
 def test_unknown_benchmarks_are_refused(setting: str) -> None:
-    with pytest.raises(ValueError, match='setting1, setting2, nine_kernels and gaussian8'):
+    with pytest.raises(ValueError, match='setting1, setting2, kdsr_setting2, nine_kernels and gaussian8'):
         benchmark_degradations(setting, 4)
 
 

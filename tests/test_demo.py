@@ -14,14 +14,14 @@ from PIL import Image
 from lightbsr_arch.cli import demo
 
 
-@pytest.fixture
-def short_options(tmp_path: Path) -> Path:
-    """The demo's option files in its folder, edited to train two steps a stage."""
-    folder = tmp_path / 'demo/options'
-    shutil.copytree(demo.option_files(), folder)
+@pytest.fixture(params=demo.METHODS)
+def short_options(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A method's option files in the demo's folder, edited to train two steps a stage."""
+    folder = tmp_path / 'demo' / request.param / 'options'
+    shutil.copytree(demo.option_files(request.param), folder)
     for path in folder.glob('train_*.yml'):
         opt = yaml.safe_load(path.read_text())
-        opt['train']['stages'] = [stage | {'iterations': 2, 'warmup': 0} for stage in opt['train']['stages']]
+        opt['train']['stages'] = [stage | {'iterations': 2, 'warmup': 0, 'lr': 1e-5} for stage in opt['train']['stages']]
         opt['datasets']['train'] |= {'batch_size_per_gpu': 2, 'num_worker_per_gpu': 0, 'persistent_workers': False}
         path.write_text(yaml.safe_dump(opt))
     return folder
@@ -32,14 +32,15 @@ def test_demo_ends_with_table_picture_and_verdict(short_options: Path, tmp_path:
     for module, name in ((basicsr.train, 'MessageLogger'), (basicsr.train, 'get_root_logger'), (basicsr.test, 'get_root_logger')):
         monkeypatch.setattr(module, name, getattr(module, name))  # what the demo replaces is put back
     before = {path.name: path.read_text() for path in short_options.iterdir()}
-    assert run_cli('demo') == 1
+    assert run_cli('demo', '--method', short_options.parent.name) == 1
     output = capfd.readouterr()
     assert 'the student is not better than bicubic' in output.err
     assert '| photographs | sigma2.4    |' in output.out and 'basicsr prepare MY_IMAGES' in output.out
-    assert Image.open(tmp_path / 'demo/picture.png').size == (4 * 320, 320 + 18)
+    assert Image.open(short_options.parent / 'picture.png').size == (4 * 320, 320 + 18)
     assert {path.name: path.read_text() for path in short_options.iterdir()} == before  # edited files are kept
 
 
-def test_own_images_are_named_where_the_demo_says(short_options: Path) -> None:
+@pytest.mark.parametrize('method', demo.METHODS)
+def test_own_images_are_named_where_the_demo_says(method: str) -> None:
     for name in ('train_teacher.yml', 'train_student.yml'):
-        assert yaml.safe_load((demo.option_files() / name).read_text())['datasets']['train']['dataroot_gt'].endswith('.lmdb')
+        assert yaml.safe_load((demo.option_files(method) / name).read_text())['datasets']['train']['dataroot_gt'].endswith('.lmdb')

@@ -23,7 +23,7 @@ from lightbsr_arch.archs.lightbsr_arch import SRTrunk
 from lightbsr_arch.cli.main import main
 from lightbsr_arch.losses import ContrastiveLoss
 from lightbsr_arch.models.blind_sr_model import BlindSRModel
-from lightbsr_arch.models.lightbsr_model import LightBSRStudentModel
+from lightbsr_arch.models.lightbsr_model import LightBSRStudentModel, LightBSRTeacherModel
 from tests import tiny_options as tiny
 
 State = dict[str, Tensor]
@@ -200,7 +200,7 @@ def test_teachers_first_step_computed_anew_has_the_same_loss_and_enqueues_first_
     opt = teacher.model.opt
     data = build_dataset(opt['datasets']['train'])
     batch = default_collate([data[index] for index in list(basicsr.train.EnlargedSampler(data, 1, 0))[:2]])
-    model = object.__new__(BlindSRModel)
+    model = object.__new__(LightBSRTeacherModel)
     model.device, model.opt = torch.device('cpu'), opt
     model.feed_data(batch)
     net = LightBSRTeacher(**{k: v for k, v in opt['network_g'].items() if k != 'type'})
@@ -362,7 +362,7 @@ def test_device_degrades_as_the_data_set_does(folder: Path, degradation: str) ->
     fed = []
     for batch in (raw, pairs):
         model = object.__new__(LightBSRStudentModel)
-        model.device, model.opt = torch.device('cpu'), {'scale': 4}
+        model.device, model.opt = torch.device('cpu'), {'scale': 4, 'train': {}}
         model.feed_data(batch)
         fed.append(model)
     assert fed[0].lq.shape == fed[1].lq.shape == (4, 3, 16, 16) and torch.equal(fed[0].gt, fed[1].gt)

@@ -1,6 +1,6 @@
-"""State dicts of LightBSR's release, filled with the weights under which the golden outputs were computed.
+"""State dicts of the releases, filled with the weights under which the golden outputs were computed.
 
-`golden/lightbsr_state_dicts.json` holds the release's keys and shapes; a tensor follows from its key and shape alone.
+`golden/upstream_state_dicts.json` holds the releases' keys and shapes; a tensor follows from its key and shape alone.
 """
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
 
 @lru_cache(maxsize=None)
 def state_dict(network: str) -> dict[str, Tensor]:
-    """Of `lightbsr_student_x4`, `lightbsr_teacher_setting1_x4` or `lightbsr_teacher_setting2_x4`; not to be changed."""
-    shapes = json.loads((GOLDEN / 'lightbsr_state_dicts.json').read_text())[network]
+    """Of a network that the file names, such as `lightbsr_student_x4`; not to be changed."""
+    shapes = json.loads((GOLDEN / 'upstream_state_dicts.json').read_text())[network]
     return {key: torch.from_numpy(_fill(key, tuple(shape))) for key, shape in shapes.items()}
 
 
@@ -52,3 +52,8 @@ def _fill(key: str, shape: tuple[int, ...]) -> np.ndarray:
     else:
         value = rng.normal(0, 1, shape) * np.sqrt(1 / np.prod(shape[1:]))
     return np.asarray(value, np.float32).reshape(shape)
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    """Whether two state dicts have the same keys, types and values."""
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) and a[k].dtype == b[k].dtype for k in a)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .errors import CheckpointError
-from .upstream import from_upstream, is_upstream
+from .upstream import from_upstream, upstream_arch
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Checkpoint:
 
 
 def load(path: str) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
-    """Reads a checkpoint of this package or of LightBSR's release; averaged (EMA) weights where there are any.
+    """Reads a checkpoint of this package or of a release; averaged (EMA) weights where there are any.
 
     Returns:
         Arch name, its keyword arguments, state dict.
@@ -61,7 +61,7 @@ def read(path: str, param_key: Optional[str] = None) -> Checkpoint:
     if not state_dict or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state_dict.items()):
         raise CheckpointError(f'{path} holds no weights of a network, but {", ".join(map(str, list(content)[:5]))}')
     state_dict = {k.removeprefix('module.'): v for k, v in state_dict.items()}
-    if is_upstream(state_dict):
+    if upstream_arch(state_dict):
         try:
             arch, kwargs, state_dict = from_upstream(state_dict)
         except CheckpointError as error:

@@ -16,12 +16,13 @@ from PIL import Image
 TRAIN_PHOTOGRAPHS = ('skimage/data/astronaut.png', 'skimage/data/coffee.png', 'skimage/data/motorcycle_left.png',
                      'skimage/data/camera.png', 'sklearn/datasets/images/china.jpg')
 TEST_PHOTOGRAPHS = ('skimage/data/chelsea.png', 'skimage/data/rocket.jpg', 'sklearn/datasets/images/flower.jpg')
+METHODS = {'lightbsr': 'LightBSR', 'kdsr': 'KDSR'}
 SHOWN = 'chelsea', 'sigma2.4', (110, 60, 270, 220)  # photograph, degradation, region
 DESCRIPTION = """\
-Trains a small LightBSR teacher and student on five photographs and tests the student and bicubic interpolation on
-three others, in about five minutes on two CPU cores. Fails if the student is not better than bicubic.
+Trains a small LightBSR (or KDSR) teacher and student on five photographs and tests the student and bicubic interpolation
+on three others, in about five minutes on two CPU cores. Fails if the student is not better than bicubic.
 
-Everything lands in one folder: photographs, option files, weights, tables, and picture.png. Option files that are there
+Everything lands in one folder, ./demo/lightbsr: photographs, option files, weights, tables, and picture.png. Option files that are there
 already are kept. To go on with your own images, follow the lines that it prints at the end.
 """
 
@@ -29,11 +30,12 @@ already are kept. To go on with your own images, follow the lines that it prints
 def run(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog='basicsr demo', description=DESCRIPTION,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--folder', default='demo', help='where to put it (default: ./demo)')
-    folder = Path(parser.parse_args(arguments).folder).absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / 'options').mkdir(exist_ok=True)
-    for path in option_files().glob('*.yml'):
+    parser.add_argument('--method', choices=METHODS, default='lightbsr', help='default: lightbsr')
+    parser.add_argument('--folder', default='demo', help='where to make the folder of the method (default: ./demo)')
+    parsed = parser.parse_args(arguments)
+    folder = Path(parsed.folder).absolute() / parsed.method
+    (folder / 'options').mkdir(parents=True, exist_ok=True)
+    for path in option_files(parsed.method).glob('*.yml'):
         if not (folder / 'options' / path.name).exists():
             shutil.copy(path, folder / 'options')
     previous = os.getcwd()
@@ -41,15 +43,15 @@ def run(arguments: list[str]) -> int:
     try:
         prepare_photographs()
         train_and_test()
-        return report(folder)
+        return report(folder, METHODS[parsed.method])
     finally:
         os.chdir(previous)
 
 
-def option_files() -> Path:
-    """The demo's option files: inside an installed package, or beside it in a checkout."""
+def option_files(method: str) -> Path:
+    """A method's option files: inside an installed package, or beside it in a checkout."""
     package = Path(__file__).resolve().parents[1]
-    return next(p for p in (package / 'options/demo', package.parent / 'options/demo') if p.is_dir())
+    return next(p for p in (root / 'options/demo' / method for root in (package, package.parent)) if p.is_dir())
 
 
 def prepare_photographs() -> None:
@@ -79,12 +81,12 @@ def train_and_test() -> None:
             basicsr_compat.reset_logger()
 
 
-def report(folder: Path) -> int:
+def report(folder: Path, title: str) -> int:
     """Draws the picture, prints the gain; 0 if the student is better than bicubic under each degradation."""
     bicubic, student = ({(row['dataset'], row['degradation']): row['psnr'] for row in
                          json.loads(Path(f'results/test_{name}/table.json').read_text())['rows']}
                         for name in ('bicubic', 'student'))
-    picture().save('picture.png')
+    picture(title).save('picture.png')
     gains = {degradation: psnr - bicubic[dataset, degradation] for (dataset, degradation), psnr in student.items()}
     print('\nThe student against bicubic, on photographs that neither has seen:')
     for degradation, gain in gains.items():
@@ -102,7 +104,7 @@ def report(folder: Path) -> int:
     return 0
 
 
-def picture() -> Image.Image:
+def picture(title: str) -> Image.Image:
     """LR, bicubic, student and HR of one photograph."""
     from ..data.blind_degradation_dataset import BlindDegradationDataset
     from ..evaluation.picture import side_by_side
@@ -113,5 +115,5 @@ def picture() -> Image.Image:
     sample = next(s for s in dataset if Path(s['gt_path']).stem == name)
     lq, gt = (np.ascontiguousarray((sample[k] * 255).round().byte().permute(1, 2, 0)) for k in ('lq', 'gt'))
     results = {caption: cv2.imread(f'results/{run}/visualization/photographs_{degradation}/{name}_{run}.png')[..., ::-1]
-               for caption, run in (('bicubic', 'test_bicubic'), ('LightBSR (demo)', 'test_student'))}
+               for caption, run in (('bicubic', 'test_bicubic'), (f'{title} (demo)', 'test_student'))}
     return side_by_side({f'LR, {degradation}': lq, **results, 'HR': gt}, box)

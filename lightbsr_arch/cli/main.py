@@ -9,7 +9,7 @@ import sys
 VERBS = {
     'train': 'train a network from an option file',
     'test': 'test a network from an option file and print a table',
-    'demo': 'train and test a small LightBSR on photographs, in minutes',
+    'demo': 'train and test a small LightBSR or KDSR on photographs, in minutes',
     'prepare': 'cut HR images into sub-images and write LMDB',
     'degrade': 'write the LR images of a setting for a folder of HR images',
 }
@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one verb; returns the exit status: 0, 1 for an error that a message explains, 2 for wrong usage."""
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(
-        prog='basicsr', description='Blind image super-resolution with LightBSR, on BasicSR.',
+        prog='basicsr', description='Blind image super-resolution with LightBSR and KDSR, on BasicSR.',
         epilog='verbs:\n' + ''.join(f'  {verb:9} {text}\n' for verb, text in VERBS.items()) + '\n' + NEXT_STEPS
         + '\n`basicsr VERB --help` tells more.', formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('verb', choices=VERBS, metavar='VERB', help='what to do')

@@ -43,7 +43,7 @@ def _expand(key: str, section: Options) -> dict[str, Options]:
         degradations = [parse_degradation(d, section['scale']) for d in degradations]
     if not degradations or not isinstance(section['benchmarks'], Mapping):
         raise ValueError(f'datasets: {key}: benchmarks (name: folder) needs degradations beside it, a list or one of '
-                         'setting1, setting2, nine_kernels, gaussian8')
+                         'setting1, setting2, kdsr_setting2, nine_kernels, gaussian8')
     pairs = [(name, folder, d) for name, folder in section['benchmarks'].items() for d in degradations]
     return {f'{key}_{i:03d}': shared | {
         'name': f'{name}_{d.label}', 'benchmark': name, 'dataroot_gt': folder,

@@ -94,6 +94,7 @@ def release_pca_kernels(rng: np.random.Generator, num: int) -> Tensor:
 
 NINE_KERNELS = ((0, 2.0, 0.5), (10, 2.0, 1.0), (30, 3.5, 1.5), (45, 3.5, 2.0), (90, 3.5, 2.0), (120, 4.0, 1.5),
                 (135, 4.0, 2.0), (165, 4.0, 3.0), (180, 4.0, 4.0))
+NINE_KERNELS_NOISE = {'setting2': (5, 10), 'kdsr_setting2': (0, 10, 20), 'nine_kernels': (0,)}
 GAUSSIAN8 = {2: tuple(0.9 + 0.1 * i for i in range(8)), 3: tuple(1.35 + 0.15 * i for i in range(8)),
              4: tuple(1.8 + 0.2 * i for i in range(8))}
 
@@ -137,18 +138,19 @@ def benchmark_degradations(setting: str, scale: int) -> tuple[Degradation, ...]:
 
     Args:
         setting: `setting1` (widths 1.2, 2.4, 3.6 at x4, in proportion at other scales), `setting2` (nine kernels x
-            noise 5 and 10), `nine_kernels` (without noise), `gaussian8`.
+            noise 5 and 10), `kdsr_setting2` (the same kernels x noise 0, 10, 20), `nine_kernels` (without noise),
+            `gaussian8`.
 
     Raises:
         ValueError: an unknown setting; gaussian8 at a scale other than 2, 3 and 4.
     """
     if setting == 'setting1':
         return tuple(Degradation(sigma=round(width * scale / 4, 3)) for width in (1.2, 2.4, 3.6))
-    if setting in ('setting2', 'nine_kernels'):
+    if setting in NINE_KERNELS_NOISE:
         return tuple(Degradation(theta=t, lambda_1=l1, lambda_2=l2, noise=noise)
-                     for noise in ((5, 10) if setting == 'setting2' else (0,)) for t, l1, l2 in NINE_KERNELS)
+                     for noise in NINE_KERNELS_NOISE[setting] for t, l1, l2 in NINE_KERNELS)
     if setting == 'gaussian8':
         if scale not in GAUSSIAN8:
             raise ValueError(f'gaussian8 has kernels for the scales 2, 3 and 4, not for {scale}')
         return tuple(Degradation(sigma=round(width, 3)) for width in GAUSSIAN8[scale])
-    raise ValueError(f'unknown degradations {setting!r}: the named ones are setting1, setting2, nine_kernels and gaussian8')
+    raise ValueError(f'unknown degradations {setting!r}: the named ones are setting1, setting2, kdsr_setting2, nine_kernels and gaussian8')

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any, Mapping, Optional
+from typing import Any, Mapping, Optional, Sequence
 
 import yaml
 
@@ -17,26 +17,34 @@ def tables() -> dict[str, Any]:
     return yaml.safe_load((files(__package__) / 'paper_tables.yml').read_text())
 
 
-ABLATIONS = {'channel_gate': True, 'spatial_gate': True, 'correction': True, 'idr_noise': 0}
+ABLATIONS = {'channel_gate': True, 'spatial_gate': True, 'correction': True, 'idr_noise': 0, 'dynamic': True}
 
 
-def method(network: Mapping[str, Any]) -> str:
-    """The papers' row for an option file's `network_g`: its type, and none of them for an ablation."""
-    ablated = any(network.get(key, full) != full for key, full in ABLATIONS.items())
-    return f'{network["type"]}{" (ablation)" * ablated}'
+KDSR_SIZES = {(64, 53, 9): 'KDSR-M', (128, 28, 5): 'KDSR-L'}
 
 
-def printed_psnr(method: str, benchmark: str, degradation: Degradation, scale: int) -> Optional[float]:
+def method(network: Mapping[str, Any]) -> Optional[str]:
+    """The papers' name for an option file's `network_g`, or None for an ablation or a size that they do not have."""
+    if any(network.get(key, full) != full for key, full in ABLATIONS.items()):
+        return None
+    if network['type'] == 'KDSR':
+        defaults = {'num_feat': 64, 'num_block': 53, 'num_estimator_block': 9}
+        return KDSR_SIZES.get(tuple(network.get(key, default) for key, default in defaults.items()))
+    return network['type']
+
+
+def printed_psnr(method: Optional[str], benchmark: str, degradation: Degradation, scale: int) -> Optional[float]:
     """What LightBSR's Table 3 (setting 1) or Table 4 (setting 2) prints, or None where it has no such cell.
 
     Args:
-        method: The row, such as `LightBSR` or `Bicubic`.
+        method: The row, such as `LightBSR` or `Bicubic`; KDSR-M is the one that LightBSR's paper calls KDSR.
         benchmark: Set5, Set14, B100, Urban100.
         degradation: A single blur kernel and noise level.
         scale: The papers have x4 alone.
     """
-    if scale != SCALE:
+    if scale != SCALE or method is None:
         return None
+    method = 'KDSR' if method == 'KDSR-M' else method
     if degradation in benchmark_degradations('setting1', SCALE):
         table = tables()['lightbsr_table3_setting1']
         column, row = f'{benchmark}_{degradation.sigma:g}', table['rows'].get(method)
@@ -46,3 +54,16 @@ def printed_psnr(method: str, benchmark: str, degradation: Degradation, scale: i
         row = tables()['lightbsr_table4_setting2_b100'][f'noise_{degradation.noise:g}'].get(method)
         return row[cells.index(degradation) % len(row)] if row else None
     return None
+
+
+def printed_average(method: Optional[str], benchmark: str, degradations: Sequence[Degradation],
+                    scale: int) -> Optional[float]:
+    """What KDSR's Table 1 prints as the mean PSNR over Gaussian8, or None where it has no such cell.
+
+    Its bicubic row, taken over from earlier papers with another LR generation, is left out.
+    """
+    names = {'Set5': 0, 'Set14': 1, 'B100': 2, 'Urban100': 3, 'Manga109': 4}
+    if scale != SCALE or method == 'Bicubic' or tuple(degradations) != benchmark_degradations('gaussian8', SCALE):
+        return None
+    row = tables()['kdsr_table1_gaussian8'].get(method)
+    return row['psnr'][names[benchmark]] if row and benchmark in names else None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Mapping, Optional
 
 from ..degradations import parse_degradation
-from .paper import method, printed_psnr
+from .paper import method, printed_average, printed_psnr
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ def report(opt: Mapping[str, Any], results: Mapping[str, Mapping[str, Mapping[st
         The table as markdown, with a title.
     """
     rows = [_row(opt, section, results.get(section['name'], {})) for section in opt['datasets'].values()]
+    rows += _averages(opt, rows)
     rows += [_row(opt, section, {}, missing=True) for section in opt.get('missing_test_sets', [])]
     texts = {'md': f'# {opt["name"]}\n\n{markdown(rows)}\n', 'csv': as_csv(rows), 'json': as_json(opt, rows)}
     for suffix, text in texts.items():
@@ -60,6 +61,20 @@ def _row(opt: Mapping[str, Any], section: Mapping[str, Any], results: Mapping[st
         paper = printed_psnr(method(opt['network_g']), name, degradation, opt['scale'])
     return Row(name, label, {metric: float(result['val']) for metric, result in results.items()}, paper,
                section['dataroot_gt'] if missing else None)
+
+
+def _averages(opt: Mapping[str, Any], rows: list[Row]) -> list[Row]:
+    """The mean over a test set's degradations, for each set that is tested under several."""
+    sections = [s for s in opt['datasets'].values() if s.get('benchmark')]
+    averages = []
+    for name in dict.fromkeys(section['benchmark'] for section in sections):
+        values = [row.values for row in rows if row.dataset == name]
+        degradations = [parse_degradation(s['degradation'], opt['scale']) for s in sections if s['benchmark'] == name]
+        if len(values) > 1 and all(values):
+            paper = printed_average(method(opt['network_g']), name, degradations, opt['scale'])
+            means = {metric: sum(v[metric] for v in values) / len(values) for metric in values[0]}
+            averages.append(Row(name, 'average', means, paper))
+    return averages
 
 
 def _cells(rows: list[Row]) -> list[list[str]]:

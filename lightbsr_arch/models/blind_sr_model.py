@@ -17,7 +17,7 @@ from ..config import Stage, suggest
 from ..degradations import degrade, parse_degradation
 from . import stages
 
-TRAIN_KEYS = ['stages', 'total_iter', 'optim_g', 'ema_decay', 'pixel_opt']
+TRAIN_KEYS = ['stages', 'total_iter', 'optim_g', 'ema_decay', 'pixel_opt', 'one_degradation_per_batch']
 
 
 class BlindSRModel(SRModel):
@@ -26,6 +26,7 @@ class BlindSRModel(SRModel):
     Subclasses say what trains in a stage of `trains: idr`, prepare their networks, and compute their losses.
     """
 
+    takes_patches = False  # D patches of an image, (B, D, 3, H, W), or one
     loss_keys: tuple[str, ...] = ()
     other_keys: tuple[str, ...] = ()
     idr_modules: tuple[str, ...] = ()
@@ -46,17 +47,6 @@ class BlindSRModel(SRModel):
 
     def super_resolve(self, net: nn.Module) -> Tensor:
         return net(self.lq)
-
-    def prior_of(self, net: nn.Module) -> Optional[Tensor]:
-        """A teacher's prior of the fed images.
-
-        Raises:
-            ValueError: the data set does not tell the blur kernels.
-        """
-        if self.kernel is None:
-            raise ValueError('a teacher needs the blur kernel of each image: use a data set of type '
-                             'BlindDegradationDataset')
-        return net.prior(self.kernel, self.noise)
 
     def evaluate_idr(self, net: nn.Module) -> dict[str, Tensor]:
         """Figures of the representation on the fed validation image, for stages that do not train the SR network."""
@@ -119,9 +109,13 @@ class BlindSRModel(SRModel):
         self.kernel, self.noise = (data[k].to(self.device) if k in data else None for k in ('kernel', 'noise'))
         if 'lq' in data:
             super().feed_data(data)
-        else:
-            self.gt = data['gt'].to(self.device)
-            self.lq = self.degrade(self.gt, data['noise_seed'].tolist())
+            return
+        if self.opt['train'].get('one_degradation_per_batch'):  # as KDSR's release
+            self.kernel, self.noise = (v[:1].expand_as(v) for v in (self.kernel, self.noise))
+        self.gt = data['gt'].to(self.device)
+        self.lq = self.degrade(self.gt, data['noise_seed'].tolist())
+        if not self.takes_patches:
+            self.gt, self.lq = self.gt[:, 0], self.lq[:, 0]
 
     def degrade(self, patches: Tensor, noise_seeds: list[int]) -> Tensor:
         """(B, D, 3, sH, sW) -> (B, D, 3, H, W); the patches of an image share its kernel, level and noise source."""
