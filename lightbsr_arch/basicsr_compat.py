@@ -382,7 +382,8 @@ def refuse_untrained_test() -> None:
     @functools.wraps(init)
     def checked_init(self: SRModel, opt: Options) -> None:
         init(self, opt)
-        if not self.is_train and opt['path'].get('pretrain_network_g') is None and any(True for _ in self.net_g.parameters()):
+        is_random = opt['path'].get('pretrain_network_g') is None and any(True for _ in self.net_g.parameters())
+        if is_random and not self.is_train:
             raise ValueError('path.pretrain_network_g is missing: a test of random weights would say nothing')
 
     SRModel.__init__ = checked_init
@@ -503,7 +504,7 @@ def run_test(root_path: str) -> Any:
 
 
 def show_progress() -> None:
-    """Training and testing print a wall of log lines and no progress. For the demo: a bar instead; the file keeps all."""
+    """Training and testing print a wall of log lines and no progress. For the demo: a bar; the file keeps all lines."""
     import basicsr.test
     import basicsr.train
     from basicsr.utils.logger import MessageLogger, get_root_logger

@@ -83,7 +83,8 @@ def follow_protocol(opt: Options) -> None:
     """
     for section in ((opt.get('val') or {}).get('metrics') or {}).values():
         kind = section.get('type') if isinstance(section, dict) else None
-        if kind in registry.METRIC_REGISTRY and 'crop_border' in inspect.signature(registry.METRIC_REGISTRY.get(kind)).parameters:
+        metric = registry.METRIC_REGISTRY.get(kind) if kind in registry.METRIC_REGISTRY else None
+        if metric and 'crop_border' in inspect.signature(metric).parameters:
             section.setdefault('crop_border', opt['scale'])
     if not opt['is_train']:
         opt['path'].setdefault('param_key_g', None)

@@ -8,14 +8,12 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Callable
 
 import basicsr.test
 import basicsr.train
 import cv2
 import lmdb
-import numpy as np
 import pytest
 import torch
 from basicsr.archs.edsr_arch import EDSR

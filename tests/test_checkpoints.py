@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lightbsr_arch import archs, checkpoints
-from lightbsr_arch.archs import LightBSR, LightBSRTeacher
+from lightbsr_arch.archs import LightBSR
 from lightbsr_arch.checkpoints import CheckpointError
 from lightbsr_arch.checkpoints.key_tables import kdsr_table, lightbsr_table
 from lightbsr_arch.degradations import fit_pca_basis, isotropic_kernel

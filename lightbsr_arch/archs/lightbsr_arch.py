@@ -102,7 +102,7 @@ class IDRCorrection(nn.Module):
 
 
 class IDRAdaptationBlock(nn.Module):
-    """Gates a quarter of the features by R_S and the rest by R_C, runs a ConvNeXt body, and adds its input (Section 3.3)."""
+    """Gates a quarter of the features by R_S and the rest by R_C, runs a ConvNeXt body, adds its input (Section 3.3)."""
 
     def __init__(self, num_feat: int, layer_scale: float, channel_gate: bool, spatial_gate: bool) -> None:
         super().__init__()

@@ -22,8 +22,8 @@ DESCRIPTION = """\
 Trains a small LightBSR (or KDSR) teacher and student on five photographs and tests the student and bicubic interpolation
 on three others, in about five minutes on two CPU cores. Fails if the student is not better than bicubic.
 
-Everything lands in one folder, ./demo/lightbsr: photographs, option files, weights, tables, and picture.png. Option files that are there
-already are kept. To go on with your own images, follow the lines that it prints at the end.
+Everything lands in one folder, ./demo/lightbsr: photographs, option files, weights, tables, and picture.png. Option
+files that are there already are kept. To go on with your own images, follow the lines that it prints at the end.
 """
 
 

@@ -46,7 +46,8 @@ class Degradation:
         if value is None and name != 'noise':
             return
         ends = value if isinstance(value, (tuple, list)) else (value, value)
-        if len(ends) != 2 or not all(isinstance(v, (int, float)) for v in ends) or not least <= ends[0] <= ends[1] < math.inf:
+        are_numbers = len(ends) == 2 and all(isinstance(v, (int, float)) for v in ends)
+        if not are_numbers or not least <= ends[0] <= ends[1] < math.inf:
             raise ValueError(f'degradation.{name} must be a number or a range [low, high] from {least:g} upwards, '
                              f'got {value!r}')
 
@@ -88,8 +89,8 @@ RELEASE_PCA_VARIANCE = (0.01, 10.1)
 
 def release_pca_kernels(rng: np.random.Generator, num: int) -> Tensor:
     """(num, 21, 21): the anisotropic kernels on which LightBSR's release fits its PCA."""
-    variance_1, variance_2, theta = (_draw(rng, v, num) for v in (RELEASE_PCA_VARIANCE, RELEASE_PCA_VARIANCE, (0, math.pi)))
-    return anisotropic_kernel(variance_1.sqrt(), variance_2.sqrt(), theta)
+    width_1, width_2 = (_draw(rng, RELEASE_PCA_VARIANCE, num).sqrt() for _ in range(2))
+    return anisotropic_kernel(width_1, width_2, _draw(rng, (0, math.pi), num))
 
 
 NINE_KERNELS = ((0, 2.0, 0.5), (10, 2.0, 1.0), (30, 3.5, 1.5), (45, 3.5, 2.0), (90, 3.5, 2.0), (120, 4.0, 1.5),
@@ -153,4 +154,5 @@ def benchmark_degradations(setting: str, scale: int) -> tuple[Degradation, ...]:
         if scale not in GAUSSIAN8:
             raise ValueError(f'gaussian8 has kernels for the scales 2, 3 and 4, not for {scale}')
         return tuple(Degradation(sigma=round(width, 3)) for width in GAUSSIAN8[scale])
-    raise ValueError(f'unknown degradations {setting!r}: the named ones are setting1, setting2, kdsr_setting2, nine_kernels and gaussian8')
+    raise ValueError(f'unknown degradations {setting!r}: the named ones are setting1, setting2, kdsr_setting2, nine_kernels '
+                     'and gaussian8')

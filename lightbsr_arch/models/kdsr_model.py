@@ -38,7 +38,8 @@ class KDSRStudentModel(StudentModel):
         return self.teacher(self.lq, self.gt, idr_only=True)
 
     def check_distillation(self) -> None:
-        widths = [net.trunk.head.out_channels for net in (self.get_bare_model(self.net_g), self.teacher)]
-        if self.opt['train'].get('distill_opt') and (widths[0] != widths[1] or self.get_bare_model(self.net_g).estimator is None):
+        student = self.get_bare_model(self.net_g)
+        widths = [net.trunk.head.out_channels for net in (student, self.teacher)]
+        if self.opt['train'].get('distill_opt') and (widths[0] != widths[1] or student.estimator is None):
             raise ValueError('train.distill_opt is set, but student and teacher have no representation of the same size: '
                              f'num_feat is {widths[0]} and {widths[1]}, and the student needs dynamic: true')
