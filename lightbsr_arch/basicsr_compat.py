@@ -86,7 +86,8 @@ def apply(prepare_options: Callable[[Options], None] = lambda opt: None) -> None
         return
     for patch in (read_plain_yaml, suggest_registered_names, position_samples, count_whole_batches, reseed_workers,
                   forward_prefetch_errors, share_lmdb, average_buffers, reach_warmup_rate, save_whole_files,
-                  load_named_weights, refuse_untrained_test, resume_anywhere, rehearse_before_archiving):
+                  load_named_weights, refuse_untrained_test, resume_anywhere, rehearse_before_archiving,
+                  blur_any_strides):
         patch()
     hook_options(prepare_options)
     basicsr.train._lightbsr_arch = True
@@ -443,6 +444,17 @@ def rehearse_before_archiving() -> None:
         make(opt)
 
     basicsr.train.make_exp_dirs = basicsr.test.make_exp_dirs = make_exp_dirs
+
+
+def blur_any_strides() -> None:
+    """RuntimeError: view size is not compatible, in the real-world degradation, with the strides that torch 2.13 gives."""
+    from basicsr.models import realesrgan_model, realesrnet_model
+    from basicsr.utils.img_process_util import filter2D
+
+    def blur(image: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+        return filter2D(image.contiguous(), kernel)
+
+    realesrnet_model.filter2D = realesrgan_model.filter2D = blur
 
 
 def rehearse(opt: Options) -> None:

@@ -16,7 +16,7 @@ def register() -> None:
 
     from . import archs, losses
     from .data.blind_degradation_dataset import BlindDegradationDataset
-    from .models.kdsr_model import KDSRStudentModel, KDSRTeacherModel
+    from .models.kdsr_model import KDSRGANStudentModel, KDSRStudentModel, KDSRTeacherModel
     from .models.lightbsr_model import LightBSRStudentModel, LightBSRTeacherModel
     basicsr_compat.apply(prepare_options)
     for where, classes in (
@@ -24,7 +24,8 @@ def register() -> None:
         (registry.DATASET_REGISTRY, (BlindDegradationDataset,)),
         (registry.LOSS_REGISTRY, (losses.ContrastiveLoss, losses.ChannelDistillationLoss,
                                   losses.SpatialDistillationLoss)),
-        (registry.MODEL_REGISTRY, (LightBSRTeacherModel, LightBSRStudentModel, KDSRTeacherModel, KDSRStudentModel)),
+        (registry.MODEL_REGISTRY, (LightBSRTeacherModel, LightBSRStudentModel, KDSRTeacherModel, KDSRStudentModel,
+                                    KDSRGANStudentModel)),
     ):
         where._obj_map.update({cls.__name__: cls for cls in classes})
 

@@ -501,3 +501,15 @@ def test_edsr_trains_on_pairs_of_this_package(images: Path, tmp_path: Path, run_
     assert 0 < moved.abs().max() < 3e-3
     test = tiny.benchmark(images, network_g=dict(SMALL_EDSR), path={'pretrain_network_g': str(path), 'param_key_g': 'params_ema'})
     assert run_cli('test', '-opt', tiny.write(test, tmp_path)) == 0
+
+
+def test_real_world_blur_takes_any_strides() -> None:
+    from basicsr.models import realesrgan_model, realesrnet_model
+    from basicsr.utils.img_process_util import filter2D
+    torch.manual_seed(0)
+    image, kernel = torch.rand(2, 3, 24, 24), torch.rand(2, 21, 21)
+    last = image.to(memory_format=torch.channels_last)
+    with pytest.raises(RuntimeError, match='view size is not compatible'):
+        filter2D(last, kernel)
+    for module in (realesrnet_model, realesrgan_model):
+        assert torch.equal(module.filter2D(last, kernel), filter2D(image, kernel))

@@ -1,15 +1,18 @@
 """KDSR: networks against the release, and training through `basicsr train`."""
 from __future__ import annotations
 
+import urllib.error
 from pathlib import Path
 from typing import Any, Callable
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from lightbsr_arch import archs, checkpoints
 from lightbsr_arch.archs.kdsr_arch import dynamic_convolution
+from lightbsr_arch.models.real_world import RealWorldSynthesis
 from tests import tiny_options as tiny
 from tests import upstream_weights
 
@@ -121,3 +124,74 @@ def test_wrong_teacher_options(change: dict[str, Any], message: str, images: Pat
                                capfd: pytest.CaptureFixture) -> None:
     assert run_cli('train', '-opt', tiny.write(options(images, 'Teacher', **change), tmp_path)) == 1
     assert message in capfd.readouterr().err
+
+
+# --------------------------------------------------------------------------------------------------------- real world
+REAL = yaml.safe_load((Path(__file__).resolve().parents[1] / 'options/train_KDSR_GAN_teacher_x4.yml').read_text())
+
+
+def real_options(images: Path, model: str, paths: dict[str, str], **train: Any) -> dict[str, Any]:
+    """A small run of the real-world chain: a batch of two, a pool of two batches."""
+    meta_info = images.parent / 'names.txt'
+    meta_info.write_text('\n'.join(f'image_{i}.png' for i in range(4)))
+    opt = {k: v for k, v in REAL.items() if k not in ('data_root', 'train', 'datasets', 'val', 'logger', 'dist_params')}
+    tiny_opt = options(images, 'Teacher' if 'Teacher' in model else 'Student')
+    opt |= {k: tiny_opt[k] for k in ('datasets', 'network_g', 'val', 'logger', 'train')}
+    section = REAL['datasets']['train'] | {'dataroot_gt': str(images), 'meta_info': str(meta_info), 'io_backend': {'type': 'disk'},
+                                           'gt_size': 32, 'batch_size_per_gpu': 2, 'num_worker_per_gpu': 0,
+                                           'dataset_enlarge_ratio': 10, 'persistent_workers': False}
+    opt['datasets'] = tiny_opt['datasets'] | {'train': section}
+    opt['train'] = tiny_opt['train'] | {'stages': [{'trains': 'all', 'iterations': 4, 'lr': 1e-3}]} | train
+    return opt | {'name': model, 'model_type': model, 'path': paths, 'gt_size': 32, 'queue_size': 4}
+
+
+def test_real_world_chain_runs_and_resumes(images: Path, tmp_path: Path, run_cli: Callable[..., int],
+                                           capfd: pytest.CaptureFixture) -> None:
+    weights = '{}/experiments/{}/models/net_g_latest.pth'.format
+    teacher = {'pretrain_network_t': weights(tmp_path, 'KDSRTeacherModel')}
+    student = teacher | {'pretrain_network_g': weights(tmp_path, 'KDSRStudentModel')}
+    distil = {'distill_opt': {'type': 'ChannelDistillationLoss', 'l1_weight': 0}}
+    gan = distil | {'gan_opt': {'type': 'GANLoss', 'gan_type': 'vanilla', 'loss_weight': 1.0},
+                    'optim_d': {'type': 'Adam', 'lr': 1e-3}}
+    network_d = {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3, 'num_feat': 4}
+    chain = [real_options(images, 'KDSRTeacherModel', {}), real_options(images, 'KDSRStudentModel', teacher, **distil),
+             real_options(images, 'KDSRGANStudentModel', student, **gan) | {'network_d': network_d}]
+    for opt in chain:
+        assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 0
+    models = tmp_path / 'experiments/KDSRGANStudentModel/models'
+    assert not torch.equal(params(models / 'net_d_2.pth')['conv0.weight'], params(models / 'net_d_4.pth')['conv0.weight'])
+    log = next(models.parent.glob('*.log')).read_text()
+    assert all(name in log for name in ('l_pix', 'l_distill', 'l_gan', 'l_d_real', 'l_d_fake'))
+    (models.parent / 'training_states/4.state').unlink()  # as if it had been stopped
+    assert run_cli('train', '-opt', tmp_path / 'KDSRGANStudentModel.yml', '--auto_resume') == 0
+    assert 'Resuming training from epoch: 0, iter: 2' in capfd.readouterr().err
+    classic = options(images, 'Student', Path(teacher['pretrain_network_t']), distill_opt={'type': 'L1Loss'})
+    assert run_cli('train', '-opt', tiny.write(classic, tmp_path)) == 1
+    assert "was trained with BasicSR's real-world degradation" in capfd.readouterr().err
+
+
+def test_pool_keeps_pairs_together_and_its_size() -> None:
+    torch.manual_seed(0)
+    pool = RealWorldSynthesis({'queue_size': 4, 'datasets': {'train': {'batch_size_per_gpu': 2}}}, torch.device('cpu'))
+    seen = []
+    for step in range(10):
+        pool.lq = torch.arange(2 * step, 2 * step + 2.).view(2, 1, 1, 1)
+        pool.gt = 10 * pool.lq
+        pool._dequeue_and_enqueue()
+        assert torch.equal(pool.gt, 10 * pool.lq) and len(pool.pool) == min(4, 2 * step + 2)
+        seen += pool.lq.flatten().tolist()
+    assert seen[:4] == [0, 1, 2, 3] and len(set(seen[4:])) == len(seen[4:]) and set(seen) <= set(range(20))
+
+
+def test_vgg_weights_that_cannot_be_had(images: Path, tmp_path: Path, run_cli: Callable[..., int],
+                                        capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*args: Any, **kwargs: Any) -> None:
+        raise urllib.error.URLError('no network')
+
+    monkeypatch.setattr('torchvision.models._api.load_state_dict_from_url', offline)
+    train = {'gan_opt': {'type': 'GANLoss', 'gan_type': 'vanilla'}, 'optim_d': {'type': 'Adam', 'lr': 1e-3},
+             'perceptual_opt': {'type': 'PerceptualLoss', 'layer_weights': {'conv1_2': 1}}}
+    opt = real_options(images, 'KDSRGANStudentModel', {}, **train)
+    opt['network_d'] = {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3, 'num_feat': 4}
+    assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 1
+    assert "put torchvision's file at experiments/pretrained_models/vgg19-dcbb9e9d.pth" in capfd.readouterr().err

@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from lightbsr_arch.degradations import Degradation, benchmark_degradations, degrade, imresize, isotropic_kernel
-from lightbsr_arch.evaluation.paper import method, printed_average, printed_psnr, tables
+from lightbsr_arch.evaluation.paper import method, printed_average, printed_psnr, printed_real_psnr, tables
 from lightbsr_arch.evaluation.tables import Row, as_csv, markdown, report
 from tests import tiny_options as tiny
 
@@ -61,6 +61,13 @@ def test_kdsrs_table_1_is_found(method: str | None, benchmark: str, scale: int, 
     gaussian8 = benchmark_degradations('gaussian8', 4)
     assert printed_average(method, benchmark, gaussian8, scale) == expected
     assert printed_average(method, benchmark, gaussian8[:7], scale) is None
+
+
+@pytest.mark.parametrize('method, benchmark, scale, expected', [
+    ('KDSR-GAN', 'AIM2019', 4, 24.22), ('KDSR-GAN', 'NTIRE2020', 4, 27.12), ('KDSR-GAN', 'NTIRE2020', 2, None),
+    ('KDSR-M', 'AIM2019', 4, None), (None, 'AIM2019', 4, None), ('KDSR-GAN', 'Set5', 4, None)])
+def test_kdsrs_table_3_is_found(method: str | None, benchmark: str, scale: int, expected: float | None) -> None:
+    assert printed_real_psnr(method, benchmark, scale) == expected
 
 
 @pytest.mark.parametrize('method, benchmark, degradation, scale', [

@@ -16,12 +16,15 @@ from .upstream import from_upstream, upstream_arch
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A file's contents: arch name and arguments where the file names them, weights, and what it was trained on."""
+    """A file's contents: arch name and arguments where the file names them, weights, and what it was trained on.
+
+    degradation: The `degradation:` section of that run, or 'real-world' for BasicSR's RealESRGANDataset.
+    """
 
     state_dict: dict[str, Tensor]
     arch: Optional[str] = None
     kwargs: Optional[dict[str, Any]] = None
-    degradation: Optional[dict[str, Any]] = None
+    degradation: Optional[dict[str, Any] | str] = None
 
 
 def load(path: str) -> tuple[str, dict[str, Any], dict[str, Tensor]]:

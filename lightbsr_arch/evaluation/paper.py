@@ -20,7 +20,7 @@ def tables() -> dict[str, Any]:
 ABLATIONS = {'channel_gate': True, 'spatial_gate': True, 'correction': True, 'idr_noise': 0, 'dynamic': True}
 
 
-KDSR_SIZES = {(64, 53, 9): 'KDSR-M', (128, 28, 5): 'KDSR-L'}
+KDSR_SIZES = {(64, 53, 9): 'KDSR-M', (128, 28, 5): 'KDSR-L', (128, 42, 6): 'KDSR-GAN'}
 
 
 def method(network: Mapping[str, Any]) -> Optional[str]:
@@ -67,3 +67,9 @@ def printed_average(method: Optional[str], benchmark: str, degradations: Sequenc
         return None
     row = tables()['kdsr_table1_gaussian8'].get(method)
     return row['psnr'][names[benchmark]] if row and benchmark in names else None
+
+
+def printed_real_psnr(method: Optional[str], benchmark: str, scale: int) -> Optional[float]:
+    """What KDSR's Table 3 prints for AIM2019 or NTIRE2020, or None where it has no such cell."""
+    row = tables()['kdsr_table3_real'].get(method, {}) if scale == SCALE else {}
+    return row[benchmark.lower()][1] if benchmark.lower() in row else None

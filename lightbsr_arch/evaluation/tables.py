@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Mapping, Optional
 
 from ..degradations import parse_degradation
-from .paper import method, printed_average, printed_psnr
+from .paper import method, printed_average, printed_psnr, printed_real_psnr
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ def report(opt: Mapping[str, Any], results: Mapping[str, Mapping[str, Mapping[st
 
 def _row(opt: Mapping[str, Any], section: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]],
          missing: bool = False) -> Row:
-    name, label, paper = section.get('benchmark') or section['name'], '', None
+    name, label = section.get('benchmark') or section['name'], ''
+    paper = printed_real_psnr(method(opt['network_g']), name, opt['scale'])
     if 'degradation' in section:
         degradation = parse_degradation(section['degradation'], opt['scale'])
         label = degradation.label

@@ -16,6 +16,8 @@ from ..basicsr_compat import plain
 from ..config import Stage, suggest
 from ..degradations import degrade, parse_degradation
 from . import stages
+from .real_world import DATASET as REAL_WORLD
+from .real_world import RealWorldSynthesis
 
 TRAIN_KEYS = ['stages', 'total_iter', 'optim_g', 'ema_decay', 'pixel_opt', 'one_degradation_per_batch']
 
@@ -66,7 +68,10 @@ class BlindSRModel(SRModel):
         self.stages = stages.parse_stages(train.get('stages'))
         if 'pixel_opt' not in train and any(stage.trains == 'all' for stage in self.stages):
             raise ValueError('train.pixel_opt is missing: a stage with trains: all needs it')
-        self.training_degradation = parse_degradation(self.opt['datasets']['train']['degradation'], self.opt['scale'])
+        section = self.opt['datasets']['train']
+        self.synthesis = RealWorldSynthesis(self.opt, self.device) if section['type'] == REAL_WORLD else None
+        self.training_degradation = (parse_degradation(section['degradation'], self.opt['scale'])
+                                     if 'degradation' in section else None)
         self.stage: Optional[Stage] = None
         self.is_fresh = self.opt['path'].get('pretrain_network_g') is None
         self.prepare_networks()
@@ -100,15 +105,19 @@ class BlindSRModel(SRModel):
         self._set_lr([[rate] * len(self.optimizer_g.param_groups)])
 
     def checkpoint_notes(self, net_label: str) -> dict[str, Any]:
-        return super().checkpoint_notes(net_label) | {
-            'degradation': plain({k: v for k, v in vars(self.training_degradation).items() if v is not None})}
+        own = self.training_degradation
+        section = plain({k: v for k, v in vars(own).items() if v is not None}) if own else 'real-world'
+        return super().checkpoint_notes(net_label) | {'degradation': section}
 
     # ------------------------------------------------------------------ a training step
     def feed_data(self, data: dict[str, Any]) -> None:
-        """Takes finished pairs, or degrades patches (B, D, 3, H, W) here, on the device."""
+        """Takes finished pairs, or degrades patches (B, D, 3, H, W) here, on the device, as the data set's type asks."""
         self.kernel, self.noise = (data[k].to(self.device) if k in data else None for k in ('kernel', 'noise'))
         if 'lq' in data:
             super().feed_data(data)
+            return
+        if 'sinc_kernel' in data:
+            self.lq, self.gt = self.synthesis(data)
             return
         if self.opt['train'].get('one_degradation_per_batch'):  # as KDSR's release
             self.kernel, self.noise = (v[:1].expand_as(v) for v in (self.kernel, self.noise))

@@ -1,6 +1,11 @@
-"""Training of KDSR's teacher and student (https://arxiv.org/abs/2211.16928, Sections 3.4 and 4.1)."""
+"""Training of KDSR's teacher and student (https://arxiv.org/abs/2211.16928, Sections 3.4, 4.1, 4.3)."""
 from __future__ import annotations
 
+from typing import Any
+
+from basicsr.archs import build_network
+from basicsr.archs.vgg_arch import VGG_PRETRAIN_PATH
+from basicsr.losses import build_loss
 from torch import Tensor, nn
 
 from ..archs import KDSRIDR
@@ -43,3 +48,69 @@ class KDSRStudentModel(StudentModel):
         if self.opt['train'].get('distill_opt') and (widths[0] != widths[1] or student.estimator is None):
             raise ValueError('train.distill_opt is set, but student and teacher have no representation of the same size: '
                              f'num_feat is {widths[0]} and {widths[1]}, and the student needs dynamic: true')
+
+
+class KDSRGANStudentModel(KDSRStudentModel):
+    """Adds perceptual and adversarial losses to the student's (Section 4.3).
+
+    `path.pretrain_network_g` is the student to start from. The discriminator (`network_d`, `train.optim_d`) learns after
+    each step of the student, at its own fixed rate.
+    """
+
+    other_keys = (*KDSRStudentModel.other_keys, 'perceptual_opt', 'gan_opt', 'optim_d')
+
+    def prepare_networks(self) -> None:
+        if any(stage.trains == 'idr' for stage in self.stages):
+            raise ValueError('KDSRGANStudentModel trains all: give its stages trains: all')
+        super().prepare_networks()
+        self.net_d = self.model_to_device(build_network(self.opt['network_d']))
+        path = self.opt['path'].get('pretrain_network_d')
+        if path is not None:
+            self.load_network(self.net_d, path, True, self.opt['path'].get('param_key_d', 'params'))
+        self.net_d.train()
+        train = self.opt['train']
+        self.gan = build_loss(train['gan_opt']).to(self.device)
+        self.perceptual = self._build_perceptual(train['perceptual_opt']) if train.get('perceptual_opt') else None
+
+    def _build_perceptual(self, section: dict[str, Any]) -> nn.Module:
+        try:
+            return build_loss(section).to(self.device)
+        except (OSError, RuntimeError) as error:
+            raise ValueError(f'the perceptual loss needs the weights of VGG19, which cannot be downloaded ({error}): put '
+                             f'torchvision\'s file at {VGG_PRETRAIN_PATH} below the current folder') from error
+
+    def setup_optimizers(self) -> None:
+        super().setup_optimizers()
+        options = dict(self.opt['train']['optim_d'])
+        self.optimizer_d = self.get_optimizer(options.pop('type'), self.net_d.parameters(), **options)
+        self.optimizers.append(self.optimizer_d)
+
+    def before_step(self) -> None:
+        self.net_d.requires_grad_(False)
+
+    def compute_losses(self, stage: Stage) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        losses, statistics = super().compute_losses(stage)
+        losses['l_gan'] = self.gan(self.net_d(self.output), True, is_disc=False)
+        if self.perceptual is not None:
+            perceptual, style = self.perceptual(self.output, self.gt)
+            losses |= {name: loss for name, loss in (('l_percep', perceptual), ('l_style', style)) if loss is not None}
+        return losses, statistics
+
+    def after_step(self) -> None:
+        """The discriminator's step."""
+        self.net_d.requires_grad_(True)
+        self.optimizer_d.zero_grad()
+        real, fake = self.net_d(self.gt), self.net_d(self.output.detach())
+        losses = {'l_d_real': self.gan(real, True, is_disc=True), 'l_d_fake': self.gan(fake, False, is_disc=True)}
+        sum(losses.values()).backward()
+        self.optimizer_d.step()
+        self.discriminator_log = self.reduce_loss_dict(
+            losses | {'out_d_real': real.detach().mean(), 'out_d_fake': fake.detach().mean()})
+
+    def get_current_log(self) -> dict[str, float]:
+        return super().get_current_log() | self.discriminator_log
+
+    def save(self, epoch: int, current_iter: int) -> None:
+        """The training state comes last: it says that the weights are there."""
+        self.save_network(self.net_d, 'net_d', current_iter)
+        super().save(epoch, current_iter)

@@ -56,6 +56,9 @@ class LightBSRTeacherModel(BlindSRModel):
         if not contrastive and any(stage.trains == 'idr' for stage in self.stages):
             raise ValueError("a stage with trains: idr has only the contrastive loss: set train.contrastive_opt or "
                              "remove the stage")
+        if self.training_degradation is None:
+            raise ValueError('LightBSRTeacherModel needs datasets.train of type BlindDegradationDataset, which tells the '
+                             'blur kernels')
         if net.prior_dim and not net.noise_prior and self.training_degradation.noise != 0:
             get_root_logger().warning('The training images are noisy, but network_g has noise_prior: false: the teacher is '
                                       'not told the noise level.')

@@ -71,14 +71,16 @@ class StudentModel(BlindSRModel):
         return teacher.requires_grad_(False).eval()
 
     def _check_setting(self, path: str, loaded: checkpoints.Checkpoint, section: dict[str, Any]) -> None:
-        own = self.training_degradation
-        theirs = parse_degradation(loaded.degradation, self.opt['scale']) if loaded.degradation else own
+        own = theirs = self.training_degradation
+        if loaded.degradation is not None:  # a release's file does not tell
+            is_real = loaded.degradation == 'real-world'
+            theirs = None if is_real else parse_degradation(loaded.degradation, self.opt['scale'])
         scale = section.get('scale', 4)
         if theirs != own or scale != self.opt['scale']:
+            named = [d.label if d else "BasicSR's real-world degradation" for d in (theirs, own)]
             raise checkpoints.CheckpointError(
-                f'{path} is a teacher of another setting: it was trained with {theirs.label} at x{scale}, this run has '
-                f'{own.label} at x{self.opt["scale"]}. Give a teacher of the same setting or change '
-                'datasets.train.degradation')
+                f'{path} is a teacher of another setting: it was trained with {named[0]} at x{scale}, this run has '
+                f'{named[1]} at x{self.opt["scale"]}. Give a teacher of the same setting or change datasets.train')
 
     def _start_from_teacher(self) -> None:
         """Copies what fits, and says what did not."""
@@ -100,8 +102,8 @@ class StudentModel(BlindSRModel):
         if stage.trains == 'idr':
             idr = self.net_g(self.lq, idr_only=True)
         else:
-            sr, idr = self.net_g(self.lq, return_idr=True)
-            losses['l_pix'] = self.losses['pixel_opt'](sr, self.gt)
+            self.output, idr = self.net_g(self.lq, return_idr=True)
+            losses['l_pix'] = self.losses['pixel_opt'](self.output, self.gt)
         return losses | self._distill(idr), {}
 
     def _distill(self, idr: NamedTuple) -> dict[str, Tensor]:

@@ -1,0 +1,55 @@
+"""BasicSR's second-order degradation as a part that any model can use.
+
+"Real-ESRGAN: Training Real-World Blind Super-Resolution with Pure Synthetic Data", https://arxiv.org/abs/2107.10833;
+KDSR trains on it for real images (https://arxiv.org/abs/2211.16928, Section 4.3).
+"""
+from __future__ import annotations
+
+from typing import Any, Mapping
+
+import torch
+from basicsr.models.realesrnet_model import RealESRNetModel
+from basicsr.utils import DiffJPEG, USMSharp
+from torch import Tensor
+
+DATASET = 'RealESRGANDataset'
+
+
+class RealWorldSynthesis(RealESRNetModel):
+    """Degrades what BasicSR's RealESRGANDataset yields, and mixes batches in its training pair pool.
+
+    The degradation is RealESRNetModel's; its set-up and its pool need CUDA, these don't.
+
+    Args:
+        opt: The option file; the degradation's keys (resize_prob, ...) stand at its top, as BasicSR has them.
+        device: Where to degrade.
+
+    Raises:
+        ValueError: a pool that the batch does not divide.
+    """
+
+    def __init__(self, opt: Mapping[str, Any], device: torch.device) -> None:
+        self.opt, self.device, self.is_train = opt, device, True
+        self.jpeger = DiffJPEG(differentiable=False).to(device)
+        self.usm_sharpener = USMSharp().to(device)
+        self.pool_size, batch_size = opt.get('queue_size', 180), opt['datasets']['train']['batch_size_per_gpu']
+        if self.pool_size % batch_size:
+            raise ValueError(f'queue_size ({self.pool_size}), the pool of training pairs, must be a multiple of '
+                             f'batch_size_per_gpu ({batch_size})')
+        self.pool: list[tuple[Tensor, Tensor]] = []
+
+    def __call__(self, data: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """gt (B, 3, H, W) and three kernels of each image -> lq, gt of `gt_size`."""
+        self.feed_data(data)
+        return self.lq, self.gt
+
+    def _dequeue_and_enqueue(self) -> None:
+        """Fills the pool, then swaps the batch for as many random pairs of it."""
+        pairs = list(zip(self.lq, self.gt))
+        if len(self.pool) < self.pool_size:
+            self.pool += pairs
+            return
+        chosen = torch.randperm(self.pool_size)[:len(pairs)].tolist()
+        self.lq, self.gt = (torch.stack(images) for images in zip(*(self.pool[i] for i in chosen)))
+        for i, pair in zip(chosen, pairs):
+            self.pool[i] = pair
