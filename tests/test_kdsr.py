@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from torch.utils.flop_counter import FlopCounterMode
 
 from lightbsr_arch import archs, checkpoints
 from lightbsr_arch.archs.kdsr_arch import dynamic_convolution
@@ -69,11 +70,13 @@ def test_dynamic_convolution_by_hand() -> None:
     torch.testing.assert_close(dynamic_convolution(x, weights), expected)
 
 
-@pytest.mark.parametrize('arch, changes', [('KDSR', {}), ('KDSR', {'dynamic': False}), ('KDSRTeacher', {})])
+@pytest.mark.parametrize('arch, changes', [
+    ('KDSR', {}), ('KDSR', {'dynamic': False}), ('KDSRTeacher', {}), ('KDSRTeacher', {'oracle': True})])
 def test_every_parameter_gets_a_gradient(arch: str, changes: dict[str, Any]) -> None:
     torch.manual_seed(0)
     net, lq = getattr(archs, arch)(**SMALL, **changes), torch.rand(2, 3, 8, 8)
-    net(lq, *[torch.rand(2, 3, 32, 32)][:arch == 'KDSRTeacher']).square().mean().backward()
+    truth = torch.rand(2, 21, 21) if 'oracle' in changes else torch.rand(2, 3, 32, 32)
+    net(lq, *[truth][:arch == 'KDSRTeacher']).square().mean().backward()
     assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
@@ -106,6 +109,29 @@ def test_teacher_then_student(loss: dict[str, Any], images: Path, tmp_path: Path
     opt = tiny.benchmark(images, 'KDSR', model_type='KDSRStudentModel', network_g=options(images, 'Student')['network_g'],
                          path={'pretrain_network_g': str(models / 'net_g_latest.pth')})
     assert run_cli('test', '-opt', tiny.write(opt, tmp_path)) == 0
+
+
+def test_oracle_is_given_the_kernel(images: Path, tmp_path: Path, run_cli: Callable[..., int]) -> None:
+    opt = options(images, 'Teacher')
+    opt['network_g']['oracle'] = True
+    assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 0
+    weights = tmp_path / 'experiments/Teacher/models/net_g_latest.pth'
+    opt = tiny.benchmark(images, 'oracle', model_type='KDSRTeacherModel', network_g=opt['network_g'],
+                         path={'pretrain_network_g': str(weights)})
+    assert run_cli('test', '-opt', tiny.write(opt, tmp_path)) == 0
+    arch, kwargs, state_dict = checkpoints.load(str(weights))
+    net = getattr(archs, arch)(**kwargs)
+    net.load_state_dict(state_dict)
+    lq, kernels = torch.rand(1, 3, 8, 8), torch.stack([torch.full((21, 21), 1 / 441), torch.eye(21) / 21])
+    assert not torch.equal(net(lq, kernels[:1]), net(lq, kernels[1:]))
+
+
+def test_multiply_adds_are_the_releases() -> None:
+    with torch.device('meta'):
+        net, lq = archs.KDSR(), torch.zeros(1, 3, 256, 256)
+        with FlopCounterMode(display=False) as counter:
+            net(lq)
+    assert counter.get_total_flops() / 2e9 == pytest.approx(260.1, abs=0.1)
 
 
 def test_start_from_the_sr_network_alone(images: Path, tmp_path: Path, run_cli: Callable[..., int]) -> None:

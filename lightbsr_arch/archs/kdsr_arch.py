@@ -138,24 +138,31 @@ class KDSR(nn.Module):
 class KDSRTeacher(nn.Module):
     """The teacher: its estimator also sees the HR image, pixel-unshuffled to the LR size (Section 3.2).
 
-    Args: as for `KDSR`.
+    Args:
+        oracle: The estimator sees the true blur kernel instead of the images (Table 4, S3). The paper does not describe
+            that network; here the kernel is a one-channel image, scaled to a mean of 1, for the same layers.
+        The others are those of `KDSR`.
     """
 
-    def __init__(self, scale: int = 4, num_feat: int = 64, num_block: int = 53, num_estimator_block: int = 9) -> None:
+    def __init__(self, scale: int = 4, num_feat: int = 64, num_block: int = 53, num_estimator_block: int = 9,
+                 oracle: bool = False) -> None:
         super().__init__()
         _check_size(num_feat, num_block, num_estimator_block)
         self.scale = scale
-        self.estimator = KDSREstimator(3 + 3 * scale**2, num_feat, num_estimator_block)
+        self.oracle = oracle
+        self.estimator = KDSREstimator(1 if oracle else 3 + 3 * scale**2, num_feat, num_estimator_block)
         self.trunk = KDSRTrunk(scale, num_feat, num_block, dynamic=True)
 
-    def represent(self, lq: Tensor, gt: Tensor) -> KDSRIDR:
-        """The IDR of `lq` (B, 3, H, W) and `gt` (B, 3, sH, sW), without super-resolving."""
-        return self.estimator(torch.cat([lq, F.pixel_unshuffle(gt, self.scale)], 1))
+    def represent(self, lq: Tensor, truth: Tensor) -> KDSRIDR:
+        """The IDR of `lq` (B, 3, H, W), without super-resolving it; `truth` as for `forward`."""
+        if self.oracle:
+            return self.estimator(truth[:, None] * truth[0].numel())
+        return self.estimator(torch.cat([lq, F.pixel_unshuffle(truth, self.scale)], 1))
 
-    def forward(self, lq: Tensor, gt: Tensor, return_idr: bool = False,
+    def forward(self, lq: Tensor, truth: Tensor, return_idr: bool = False,
                 idr_only: bool = False) -> Tensor | KDSRIDR | tuple[Tensor, KDSRIDR]:
-        """As `KDSR`, given the HR image."""
-        return _answer(self.trunk, lq, self.represent(lq, gt), return_idr, idr_only)
+        """As `KDSR`, given the HR image (B, 3, sH, sW), or the blur kernel (B, 21, 21) for an oracle."""
+        return _answer(self.trunk, lq, self.represent(lq, truth), return_idr, idr_only)
 
 
 def _answer(trunk: KDSRTrunk, lq: Tensor, idr: KDSRIDR, return_idr: bool,

@@ -14,18 +14,33 @@ from .blind_sr_model import BlindSRModel
 from .student_model import StudentModel
 
 
+def truth_for(net: nn.Module, model: BlindSRModel) -> Tensor:
+    """What a teacher `net` sees besides the LR images fed to `model`: the HR images, or an oracle the blur kernels.
+
+    Raises:
+        ValueError: the data set does not tell the blur kernels.
+    """
+    if not net.oracle:
+        return model.gt
+    if model.kernel is None:
+        raise ValueError('a KDSRTeacher with oracle: true needs the blur kernel of each image: use a data set of type '
+                         'BlindDegradationDataset')
+    return model.kernel
+
+
 class KDSRTeacherModel(BlindSRModel):
-    """Pixel loss alone; the teacher sees the HR image, also when it is tested."""
+    """Pixel loss alone; the teacher sees the HR image (or the kernel), also when it is tested."""
 
     def prepare_networks(self) -> None:
         if any(stage.trains == 'idr' for stage in self.stages):
             raise ValueError('KDSRTeacherModel has a pixel loss alone: give its stages trains: all')
 
     def compute_losses(self, stage: Stage) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        return {'l_pix': self.losses['pixel_opt'](self.net_g(self.lq, self.gt), self.gt)}, {}
+        sr = self.net_g(self.lq, truth_for(self.get_bare_model(self.net_g), self))
+        return {'l_pix': self.losses['pixel_opt'](sr, self.gt)}, {}
 
     def super_resolve(self, net: nn.Module) -> Tensor:
-        return net(self.lq, self.gt)
+        return net(self.lq, truth_for(net, self))
 
 
 class KDSRStudentModel(StudentModel):
@@ -40,7 +55,7 @@ class KDSRStudentModel(StudentModel):
     idr_modules = ('estimator',)
 
     def teach(self) -> KDSRIDR:
-        return self.teacher(self.lq, self.gt, idr_only=True)
+        return self.teacher(self.lq, truth_for(self.teacher, self), idr_only=True)
 
     def check_distillation(self) -> None:
         student = self.get_bare_model(self.net_g)
