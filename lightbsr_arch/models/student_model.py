@@ -77,7 +77,7 @@ class StudentModel(BlindSRModel):
             theirs = None if is_real else parse_degradation(loaded.degradation, self.opt['scale'])
         scale = section.get('scale', 4)
         if theirs != own or scale != self.opt['scale']:
-            named = [d.label if d else "BasicSR's real-world degradation" for d in (theirs, own)]
+            named = [d.label if d else "BasicSR's real-world degradation or ready pairs" for d in (theirs, own)]
             raise checkpoints.CheckpointError(
                 f'{path} is a teacher of another setting: it was trained with {named[0]} at x{scale}, this run has '
                 f'{named[1]} at x{self.opt["scale"]}. Give a teacher of the same setting or change datasets.train')
