@@ -92,10 +92,11 @@ def follow_protocol(opt: Options) -> None:
 
 def refuse_near_misses(opt: Options) -> None:
     """Sections that BasicSR's models may extend: a key that is nearly a known one is a slip of the pen."""
-    for where, section in (('', opt), *((f'{key}: ', opt.get(key) or {}) for key in SECTION_KEYS if key)):
-        known = SECTION_KEYS[where.removesuffix(': ')]
-        for key in section:
-            if key not in known and not str(key).startswith('network_') and difflib.get_close_matches(key, known, 1, 0.8):
+    for name, known in SECTION_KEYS.items():
+        section = (opt.get(name) or {}) if name else opt
+        for key in [str(key) for key in section if key not in known and not str(key).startswith('network_')]:
+            if difflib.get_close_matches(key, known, 1, 0.8):
+                where = f'{name}: ' if name else ''
                 raise ValueError(f'{where}unknown key {key!r}{suggest(key, known)}')
 
 

@@ -97,7 +97,7 @@ def _dataset(source: str, degradation: Degradation, scale: int) -> BlindDegradat
     from ..data.blind_degradation_dataset import BlindDegradationDataset
     return BlindDegradationDataset({
         'name': degradation.label, 'type': 'BlindDegradationDataset', 'phase': 'test', 'scale': scale,
-        'dataroot_gt': source, 'degradation': {k: v for k, v in vars(degradation).items() if v is not None}})
+        'dataroot_gt': source, 'degradation': degradation.section})
 
 
 def _check_names(names: list[str]) -> None:

@@ -47,7 +47,7 @@ def _expand(key: str, section: Options) -> dict[str, Options]:
     pairs = [(name, folder, d) for name, folder in section['benchmarks'].items() for d in degradations]
     return {f'{key}_{i:03d}': shared | {
         'name': f'{name}_{d.label}', 'benchmark': name, 'dataroot_gt': folder,
-        'degradation': {k: v for k, v in vars(d).items() if v is not None}} for i, (name, folder, d) in enumerate(pairs)}
+        'degradation': d.section} for i, (name, folder, d) in enumerate(pairs)}
 
 
 def _place(section: Options, data_root: str | None) -> None:

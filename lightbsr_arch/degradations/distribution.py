@@ -57,6 +57,11 @@ class Degradation:
         return not any(isinstance(v, (tuple, list)) for v in vars(self).values())
 
     @property
+    def section(self) -> dict[str, Range]:
+        """The keys of a `degradation:` section that means this."""
+        return {k: v for k, v in vars(self).items() if v is not None}
+
+    @property
     def label(self) -> str:
         """A short name, fit for a file."""
         def text(value: Range) -> str:

@@ -50,6 +50,17 @@ class BlindSRModel(SRModel):
     def super_resolve(self, net: nn.Module) -> Tensor:
         return net(self.lq)
 
+    def known_kernel(self) -> Tensor:
+        """The blur kernels of the fed images, for a teacher that is given them.
+
+        Raises:
+            ValueError: the data set does not tell them.
+        """
+        if self.kernel is None:
+            raise ValueError('this teacher needs the blur kernel of each image: use a data set of type '
+                             'BlindDegradationDataset')
+        return self.kernel
+
     def evaluate_idr(self, net: nn.Module) -> dict[str, Tensor]:
         """Figures of the representation on the fed validation image, for stages that do not train the SR network."""
         raise NotImplementedError
@@ -106,8 +117,7 @@ class BlindSRModel(SRModel):
 
     def checkpoint_notes(self, net_label: str) -> dict[str, Any]:
         own = self.training_degradation
-        section = plain({k: v for k, v in vars(own).items() if v is not None}) if own else 'real-world'
-        return super().checkpoint_notes(net_label) | {'degradation': section}
+        return super().checkpoint_notes(net_label) | {'degradation': plain(own.section) if own else 'real-world'}
 
     # ------------------------------------------------------------------ a training step
     def feed_data(self, data: dict[str, Any]) -> None:

@@ -15,17 +15,8 @@ from .student_model import StudentModel
 
 
 def truth_for(net: nn.Module, model: BlindSRModel) -> Tensor:
-    """What a teacher `net` sees besides the LR images fed to `model`: the HR images, or an oracle the blur kernels.
-
-    Raises:
-        ValueError: the data set does not tell the blur kernels.
-    """
-    if not net.oracle:
-        return model.gt
-    if model.kernel is None:
-        raise ValueError('a KDSRTeacher with oracle: true needs the blur kernel of each image: use a data set of type '
-                         'BlindDegradationDataset')
-    return model.kernel
+    """What a teacher `net` sees besides the LR images fed to `model`: the HR images, or an oracle the blur kernels."""
+    return model.known_kernel() if net.oracle else model.gt
 
 
 class KDSRTeacherModel(BlindSRModel):

@@ -20,15 +20,8 @@ NUM_PCA_KERNELS = 5000
 
 
 def prior_of(net: nn.Module, model: BlindSRModel) -> Optional[Tensor]:
-    """The prior that a teacher `net` makes of the images fed to `model`.
-
-    Raises:
-        ValueError: the data set does not tell the blur kernels.
-    """
-    if model.kernel is None:
-        raise ValueError('a LightBSRTeacher needs the blur kernel of each image: use a data set of type '
-                         'BlindDegradationDataset')
-    return net.prior(model.kernel, model.noise)
+    """The prior that a teacher `net` makes of the images fed to `model`."""
+    return net.prior(model.known_kernel(), model.noise)
 
 
 class LightBSRTeacherModel(BlindSRModel):
