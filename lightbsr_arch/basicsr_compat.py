@@ -13,7 +13,6 @@ import logging
 import math
 import os
 import random
-import re
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -24,7 +23,7 @@ import torch
 import yaml
 from torch import nn
 
-from . import checkpoints
+from . import checkpoints, option_files
 from .config import suggest
 
 Options = dict[str, Any]
@@ -84,7 +83,7 @@ def apply(prepare_options: Callable[[Options], None] = lambda opt: None) -> None
     import basicsr.train
     if getattr(basicsr.train, '_lightbsr_arch', False):
         return
-    for patch in (read_plain_yaml, suggest_registered_names, position_samples, count_whole_batches, reseed_workers,
+    for patch in (read_option_files, suggest_registered_names, position_samples, count_whole_batches, reseed_workers,
                   forward_prefetch_errors, share_lmdb, average_buffers, reach_warmup_rate, save_whole_files,
                   load_named_weights, refuse_untrained_test, resume_anywhere, rehearse_before_archiving,
                   blur_any_strides):
@@ -93,21 +92,26 @@ def apply(prepare_options: Callable[[Options], None] = lambda opt: None) -> None
     basicsr.train._lightbsr_arch = True
 
 
-def read_plain_yaml() -> None:
-    """`lr: 1e-4` is read as a string (YAML 1.1 wants 1.0e-4), and an option file or --force_yml can run code."""
+def read_option_files() -> None:
+    """`lr: 1e-4` is read as a string (YAML 1.1 wants 1.0e-4), and an option file or --force_yml can run code.
+
+    Our reader also knows `base:`; the run's folder gets a copy that is complete without its base.
+    """
+    import basicsr.train
     from basicsr.utils import options
+    copy = basicsr.train.copy_opt_file
 
-    class OptionLoader(yaml.SafeLoader):
-        def get_single_data(self) -> Any:
-            try:
-                return super().get_single_data()
-            except yaml.YAMLError as error:
-                raise ValueError(f'{self.name} is not valid YAML: {" ".join(str(error).split())}') from error
+    def copy_opt_file(opt_file: str, experiments_root: str) -> None:
+        copy(opt_file, experiments_root)
+        with open(opt_file, encoding='utf-8') as file:
+            if 'base' not in yaml.load(file, yaml.SafeLoader):
+                return
+        with open(os.path.join(experiments_root, os.path.basename(opt_file)), 'w', encoding='utf-8') as file:
+            yaml.safe_dump(option_files.read(opt_file), file, sort_keys=False)
 
-    OptionLoader.add_implicit_resolver('tag:yaml.org,2002:float', re.compile(r'[-+]?\d+(\.\d*)?[eE][-+]?\d+$'),
-                                       list('-+0123456789'))
-    options.ordered_yaml = lambda: (OptionLoader, yaml.SafeDumper)
-    options._postprocess_yml_value = lambda v: None if v.lower() == 'none' else yaml.load(v, OptionLoader)
+    options.ordered_yaml = lambda: (option_files.OptionLoader, yaml.SafeDumper)
+    options._postprocess_yml_value = lambda v: None if v.lower() == 'none' else yaml.load(v, option_files.OptionLoader)
+    basicsr.train.copy_opt_file = copy_opt_file
 
 
 def hook_options(prepare_options: Callable[[Options], None]) -> None:

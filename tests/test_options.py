@@ -13,21 +13,22 @@ import cv2
 import lmdb
 import numpy as np
 import pytest
-import yaml
 from basicsr.archs import build_network
 
-from lightbsr_arch import basicsr_compat, checkpoints
+from lightbsr_arch import basicsr_compat, checkpoints, option_files
 from lightbsr_arch.cli.pipeline import check_outline
 
 Options = dict[str, Any]
 FOLDER = Path(__file__).resolve().parents[1] / 'options'
-FILES = sorted(FOLDER.rglob('*.yml'))
 NUM_IMAGES, SIZE = 64, 288  # a full batch of the largest crop
 
 
 @lru_cache
 def read(path: Path) -> Options:
-    return yaml.safe_load(path.read_text())
+    return option_files.read(path)
+
+
+FILES = sorted(path for path in FOLDER.rglob('*.yml') if 'model_type' in read(path))  # the others are not BasicSR's
 
 
 @pytest.fixture(scope='module')

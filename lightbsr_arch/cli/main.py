@@ -11,6 +11,11 @@ VERBS = {
     'test': 'test a network from an option file and print a table',
     'demo': 'train and test a small LightBSR or KDSR on photographs, in minutes',
     'prepare': 'cut HR images into sub-images and write LMDB',
+    'table': "print a paper's table with one's own rows beside",
+    'sweep': 'train and test the rows of an ablation, one after another',
+    'idr': 'how well degradation representations tell degradations apart, and whether they are used',
+    'robustness': 'maps of PSNR over blur and noise, in and out of the training range',
+    'complexity': 'parameters, multiply-adds, latency and memory of networks',
     'degrade': 'write the LR images of a setting for a folder of HR images',
 }
 NEXT_STEPS = """\
@@ -25,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(
         prog='basicsr', description='Blind image super-resolution with LightBSR and KDSR, on BasicSR.',
-        epilog='verbs:\n' + ''.join(f'  {verb:9} {text}\n' for verb, text in VERBS.items()) + '\n' + NEXT_STEPS
+        epilog='verbs:\n' + ''.join(f'  {verb:10} {text}\n' for verb, text in VERBS.items()) + '\n' + NEXT_STEPS
         + '\n`basicsr VERB --help` tells more.', formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('verb', choices=VERBS, metavar='VERB', help='what to do')
     parser.add_argument('rest', nargs=argparse.REMAINDER, help=argparse.SUPPRESS)

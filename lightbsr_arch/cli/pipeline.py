@@ -5,7 +5,7 @@ import argparse
 import re
 import sys
 
-import yaml
+from .. import option_files
 
 SECTIONS = {'train': ('datasets', 'network_g', 'path', 'train', 'logger'),
             'test': ('datasets', 'network_g', 'path', 'val')}
@@ -43,12 +43,9 @@ def check_outline(path: str, verb: str) -> None:
         ValueError: no such file, no valid YAML, or a section that every run needs is missing.
     """
     try:
-        with open(path, encoding='utf-8') as file:
-            opt = yaml.safe_load(file)
+        opt = option_files.read(path)
     except OSError as error:
         raise ValueError(f'cannot read the option file {path} (-opt): {error.strerror}') from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f'{path} is not valid YAML: {" ".join(str(error).split())}') from error
     opt = opt if isinstance(opt, dict) else {}
     for key in (*VALUES, *SECTIONS[verb]):
         if opt.get(key) is None:

@@ -1,0 +1,90 @@
+"""Networks to be compared: from weights or an option file's section, and how each super-resolves a sample."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import torch
+import torch.nn.functional as F
+from basicsr.archs import build_network
+from torch import Tensor, nn
+
+from .. import checkpoints
+
+Sample = Mapping[str, Any]  # of a BlindDegradationDataset: lq, gt (3, H, W), kernel (21, 21), noise ()
+
+
+@dataclass(frozen=True)
+class Method:
+    """A network in evaluation mode, with what the file of its weights says about it.
+
+    label: What tables and figures call it. section: Its `network_g`. weights: The file, None for a network without.
+    """
+
+    label: str
+    network: nn.Module
+    section: Mapping[str, Any]
+    weights: Optional[str] = None
+
+    @torch.no_grad()
+    def super_resolve(self, sample: Sample) -> Tensor:
+        """(3, sH, sW) on the CPU, clipped to [0, 1], of one sample; a teacher is also given what it is made to see."""
+        lq = on_device(self.network, sample['lq'])
+        return restore(self.network, lq, *side_inputs(self.network, sample))[0].clamp(0, 1).cpu()
+
+
+def load_method(label: str, source: str | Mapping[str, Any], device: torch.device | str = 'cpu') -> Method:
+    """Builds a network and loads its weights (averaged ones where there are any).
+
+    Args:
+        label: Its name in tables and figures.
+        source: A file of weights that names its network (this package's and the releases' do); or a section with
+            `network` (as `network_g` in an option file) and `weights` (left out for a network without parameters).
+        device: Where it runs.
+
+    Raises:
+        ValueError: no such file, a file that does not name its network or does not fit it, an incomplete section.
+    """
+    section, weights = (source.get('network'), source.get('weights')) if isinstance(source, Mapping) else (None, source)
+    if section is None and weights is None:
+        raise ValueError(f'{label}: give a file of weights, or a section with network: and weights:')
+    state_dict: dict[str, Tensor] = {}
+    if section is None:
+        arch, kwargs, state_dict = checkpoints.load(weights)
+        section = {'type': arch, **kwargs}
+    elif weights is not None:
+        state_dict = checkpoints.read(weights).state_dict
+    try:
+        network = build_network(dict(section)).eval()
+        if weights is None and any(True for _ in network.parameters()):
+            raise ValueError(f'{section["type"]} has no weights: add weights: FILE')
+        network.load_state_dict(state_dict)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f'{label}: {weights or section}: {" ".join(str(error).split())[:300]}') from None
+    return Method(label, network.to(device, memory_format=torch.channels_last), section, weights)
+
+
+def on_device(network: nn.Module, value: Tensor) -> Tensor:
+    """A sample's tensor as a batch of one, where the network's weights are."""
+    parameter = next(network.parameters(), value)
+    return value[None].to(parameter.device)
+
+
+def side_inputs(network: nn.Module, sample: Sample) -> tuple[Optional[Tensor], ...]:
+    """What a teacher sees besides the LR image: LightBSR's the prior, KDSR's the HR image or, an oracle, the kernel."""
+    if hasattr(network, 'prior'):
+        return network.prior(on_device(network, sample['kernel']), on_device(network, torch.as_tensor(sample['noise']))),
+    if hasattr(network, 'oracle'):
+        return on_device(network, sample['kernel'] if network.oracle else sample['gt']),
+    return ()
+
+
+def restore(network: nn.Module, lq: Tensor, *side: Optional[Tensor]) -> Tensor:
+    """sr; a network with windows (SwinIR) gets its input padded to whole ones by reflection, and the result cut."""
+    window = getattr(network, 'window_size', 1)
+    height, width = lq.shape[-2:]
+    padded = F.pad(lq, (0, -width % window, 0, -height % window), mode='reflect')
+    sr = network(padded, *side)
+    scale = sr.shape[-1] // padded.shape[-1]
+    return sr[..., :height * scale, :width * scale]

@@ -1,0 +1,75 @@
+"""Reading option files: safe YAML in which 1e-4 is a number, and files that only say how they differ from another."""
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+
+class OptionLoader(yaml.SafeLoader):
+    """Runs no code. A file with `base: OTHER.yml` (relative to itself) holds the differences from that one, see `merge`."""
+
+    def get_single_data(self) -> Any:
+        try:
+            content = super().get_single_data()
+        except yaml.YAMLError as error:
+            raise ValueError(f'{self.name} is not valid YAML: {" ".join(str(error).split())}') from error
+        if not isinstance(content, dict) or 'base' not in content:
+            return content
+        base = os.path.join(os.path.dirname(self.name), str(content.pop('base')))
+        try:
+            return merge(read(base), content)
+        except (OSError, RecursionError) as error:
+            raise ValueError(f'{self.name}: base: cannot read {base}: {getattr(error, "strerror", "it leads in a circle")}'
+                             ) from None
+        except (IndexError, TypeError) as error:
+            raise ValueError(f'{self.name}: {error}') from None
+
+
+# YAML 1.1 takes 1e-4 for a text
+OptionLoader.add_implicit_resolver('tag:yaml.org,2002:float', re.compile(r'[-+]?\d+(\.\d*)?[eE][-+]?\d+$'),
+                                   list('-+0123456789'))
+
+
+def read(path: str | os.PathLike[str]) -> Any:
+    """An option file, complete with what its `base:` says.
+
+    Raises:
+        ValueError: no valid YAML, or a base that cannot be read. OSError: no such file.
+    """
+    with open(path, encoding='utf-8') as file:
+        try:
+            return yaml.load(file, OptionLoader)
+        except UnicodeDecodeError as error:
+            raise ValueError(f'{path} is not valid YAML: {error}') from error
+
+
+def merge(base: Any, changes: Any) -> Any:
+    """`base` with `changes`; neither is changed itself.
+
+    Sections are merged key by key, but one that names another `type` replaces the old one. In the place of a list, a
+    section with numbers as keys changes those entries, counted from 0, and `~` removes one. All else is replaced.
+
+    Raises:
+        IndexError, TypeError: a list has no such entry.
+    """
+    if isinstance(base, list) and isinstance(changes, Mapping):
+        return _merge_entries(base, changes)
+    if not isinstance(base, Mapping) or not isinstance(changes, Mapping):
+        return changes
+    if 'type' in changes and changes['type'] != base.get('type'):
+        return changes
+    return {**base, **{key: merge(base.get(key), value) for key, value in changes.items()}}
+
+
+def _merge_entries(entries: list[Any], changes: Mapping[Any, Any]) -> list[Any]:
+    for key in changes:
+        if not isinstance(key, int):
+            raise TypeError(f'a list is changed by the numbers of its entries, got {key!r}')
+        if not 0 <= key < len(entries):
+            raise IndexError(f'there is no entry {key} in a list of {len(entries)}')
+    merged = [merge(entry, changes[i]) if i in changes else entry for i, entry in enumerate(entries)]
+    return [entry for i, entry in enumerate(merged) if not (i in changes and changes[i] is None)]
