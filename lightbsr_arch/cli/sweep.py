@@ -1,0 +1,111 @@
+"""`basicsr sweep`: the trainings and tests of an ablation, one after another, and its table."""
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import yaml
+
+from .. import option_files
+from ..config import suggest
+
+if TYPE_CHECKING:
+    from ..evaluation.sweep import Run, Training
+
+DESCRIPTION = """\
+Trains and tests the rows of an ablation, one after another, and prints them beside the paper's. Each row is a
+difference from common option files; rows that share a training train it once."""
+EPILOG = """\
+After an interruption the same command goes on where it stopped: finished trainings are not repeated, and an unfinished
+one resumes from its newest state. A training that fails does not hold up the others; the exit status is 1 then.
+The complete option file of each training is written to ./results/<name>/options, for `basicsr train` too.
+
+  basicsr sweep -opt options/ablations/lightbsr_table1.yml
+  basicsr sweep -opt options/ablations/lightbsr_table1_small.yml          (small networks on BSDS400, two CPU cores)
+  basicsr sweep -opt options/ablations/lightbsr_table2.yml --list         (what would be trained, and what is there)
+  basicsr sweep -opt options/ablations/kdsr_table4.yml --run S2_no_kd S4_student
+"""
+
+
+def run(arguments: list[str]) -> int:
+    parsed = _parse(arguments)
+    from .. import plugin
+    plugin.register()
+    from ..evaluation.sweep import plan
+    sweep, runs = plan(parsed.opt)
+    runs = _chosen(runs, parsed.run)
+    trainings = {training.experiment: training for row in runs for training in row.trainings.values()}
+    for training in trainings.values():
+        check_copy(training)
+    if parsed.list:
+        print(*(f'{row.label}: ' + ', '.join(f'{step} {_state(t)}' for step, t in row.trainings.items()) for row in runs),
+              sep='\n')
+        return 0
+    folder = os.path.join('results', sweep.name, 'options')
+    failed = [] if parsed.no_train else train_all(list(trainings.values()), folder, parsed.data_root)
+    return fill_table(sweep.table, sweep.name, runs, parsed, failed)
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog='basicsr sweep', description=DESCRIPTION, epilog=EPILOG,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('-opt', required=True, metavar='FILE', help='option file of the sweep (yml)')
+    parser.add_argument('--run', nargs='+', metavar='NAME', help='only these rows')
+    parser.add_argument('--list', action='store_true', help='say what would be trained, and stop')
+    parser.add_argument('--no-train', action='store_true', help='fill the table with what is trained already')
+    parser.add_argument('--data-root', metavar='FOLDER', help="where all data sets start (default: the option files' own)")
+    parser.add_argument('--only', nargs='+', metavar='SET', help='test sets of the table (default: all)')
+    return parser.parse_args(arguments)
+
+
+def _chosen(runs: list[Run], names: list[str] | None) -> list[Run]:
+    labels = [row.label for row in runs]
+    for name in names or []:
+        if name not in labels:
+            raise ValueError(f'--run: there is no run {name!r}{suggest(name, labels)}')
+    return [row for row in runs if names is None or row.label in names]
+
+
+def check_copy(training: Training) -> None:
+    """Weights that were trained with other options under the same name must not become a row.
+
+    Raises:
+        ValueError: the option file kept beside them differs, other than in where the data lies.
+    """
+    if not os.path.isfile(training.own_copy):
+        return
+    ours, theirs = ({**options, 'data_root': None} for options in (training.options, option_files.read(training.own_copy)))
+    if ours != theirs:
+        odd = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
+        raise ValueError(f'{os.path.dirname(training.own_copy)} was trained with other options than the sweep asks for (see '
+                         f'{", ".join(odd)}): rename that folder to train anew, or restore the option files')
+
+
+def _state(training: Training) -> str:
+    if os.path.isfile(training.weights):
+        return f'{training.experiment} (trained)'
+    begun = os.path.isdir(os.path.dirname(training.weights))
+    return f'{training.experiment} ({"unfinished" if begun else "to be trained"})'
+
+
+def train_all(trainings: list[Training], folder: str, data_root: str | None) -> list[str]:
+    """Trains what is not trained, each in a process of its own; returns the experiments that failed."""
+    os.makedirs(folder, exist_ok=True)
+    failed: list[str] = []
+    for number, training in enumerate(trainings, 1):
+        print(f'\n== {number} of {len(trainings)}: {_state(training)}', flush=True)
+        if os.path.isfile(training.weights):
+            continue
+        path = os.path.join(folder, f'{training.experiment}.yml')
+        moved = {'data_root': data_root} if data_root else {}
+        with open(path, 'w', encoding='utf-8') as file:
+            yaml.safe_dump({**training.options, **moved}, file, sort_keys=False)
+        done = subprocess.run([sys.executable, '-m', 'lightbsr_arch.cli.main', 'train', '-opt', path, '--auto_resume'])
+        if done.returncode == 130:
+            raise KeyboardInterrupt
+        if done.returncode != 0:
+            failed.append(training.experiment)
+    return failed

@@ -1,0 +1,124 @@
+"""From a sweep's option file to the trainings that it asks for: ablations as differences from common option files."""
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .. import option_files
+from ..config import build, suggest
+
+Options = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class SweepOptions:
+    """A sweep's option file.
+
+    table: The paper's table that its rows are set beside.
+    steps: Training option files (relative to this one) in the order of training, by names such as teacher, student.
+    runs: For each row, what differs from the steps' files: step -> differences (see `option_files.merge`), or `~` for a
+        step that it does without. Further keys: `like`, another run whose networks it shares; `test`, differences of
+        `network_g` when testing.
+    report: The steps whose networks become rows; by default the last of each run.
+    """
+
+    name: str
+    table: str
+    steps: Mapping[str, str]
+    runs: Mapping[str, Any]
+    report: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Training:
+    """A complete training option file, and where its run leaves things, relative to the current folder."""
+
+    options: Options
+
+    @property
+    def experiment(self) -> str:
+        return self.options['name']
+
+    @property
+    def weights(self) -> str:
+        """Written when the training is complete."""
+        return os.path.join('experiments', self.experiment, 'models', 'net_g_latest.pth')
+
+    @property
+    def own_copy(self) -> str:
+        """The option file that BasicSR keeps beside the weights."""
+        return os.path.join('experiments', self.experiment, f'{self.experiment}.yml')
+
+
+@dataclass(frozen=True)
+class Run:
+    """A row: its trainings by step, the steps that it reports, and how `network_g` differs when they are tested."""
+
+    label: str
+    trainings: Mapping[str, Training]
+    reported: tuple[str, ...]
+    tested_with: Options = field(default_factory=dict)
+
+
+def plan(path: str) -> tuple[SweepOptions, list[Run]]:
+    """Reads a sweep's option file.
+
+    Runs that differ in nothing from the steps' files, or in nothing from each other, share their trainings.
+
+    Raises:
+        ValueError: a wrong key, a step's file that cannot be read, differences that do not fit it.
+    """
+    try:
+        sweep = build(SweepOptions, option_files.read(path), path)
+        bases = {step: option_files.read(os.path.join(os.path.dirname(path), file)) for step, file in sweep.steps.items()}
+    except OSError as error:
+        raise ValueError(f'cannot read the option file {error.filename}: {error.strerror}') from error
+    for step in sweep.report:
+        if step not in bases:
+            raise ValueError(f'{path}: report: there is no step {step!r}{suggest(step, list(bases))}')
+    try:
+        return sweep, [_run(sweep, bases, label) for label in sweep.runs]
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from None
+
+
+def _run(sweep: SweepOptions, bases: Mapping[str, Options], label: str) -> Run:
+    section = dict(sweep.runs[label] or {})
+    shared = section.pop('like', label)
+    if shared != label:
+        if shared not in sweep.runs:
+            raise ValueError(f'runs: {label}: like: there is no run {shared!r}{suggest(shared, list(sweep.runs))}')
+        section = option_files.merge(sweep.runs[shared] or {}, section)
+    for key in section:
+        if key not in (*bases, 'test'):
+            raise ValueError(f'runs: {label}: unknown key {key!r}{suggest(key, [*bases, "like", "test"])}')
+    trainings = dict(_trainings(bases, shared, section))
+    reported = tuple(step for step in trainings if step in sweep.report) or tuple(trainings)[-1:]
+    return Run(label, trainings, reported, section.get('test', {}))
+
+
+def _trainings(bases: Mapping[str, Options], label: str, section: Options) -> Iterator[tuple[str, Training]]:
+    renamed = {}
+    for step, base in bases.items():
+        differences = section.get(step, {})
+        if differences is None:
+            continue
+        try:
+            options = option_files.merge(base, differences)
+        except (IndexError, TypeError) as error:
+            raise ValueError(f'runs: {label}: {step}: {error}') from None
+        options = {**options, 'path': {key: _redirect(value, renamed) for key, value in options['path'].items()}}
+        if options != base:
+            options['name'] = renamed[base['name']] = f'{base["name"]}_{label}'
+        yield step, Training(options)
+
+
+def _redirect(path: Any, renamed: Mapping[str, str]) -> Any:
+    """A path into an earlier step's folder, as `experiments/NAME/...`, leads into that of this run."""
+    parts = str(path).split('/')
+    if len(parts) > 1 and parts[0] == 'experiments':
+        parts[1] = renamed.get(parts[1], parts[1])
+        return '/'.join(parts)
+    return path

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+import torch
+import yaml
+
+from lightbsr_arch import option_files
+from lightbsr_arch.evaluation.paper import tables
+from lightbsr_arch.evaluation.sweep import plan
+from tests import tiny_options as tiny
+
+ABLATIONS = Path(__file__).resolve().parents[1] / 'options/ablations'
+SWEEPS = sorted(path for path in ABLATIONS.glob('*.yml') if 'runs' in option_files.read(path))
+TEACHER, STUDENT = 'experiments/base_teacher/models/net_g_latest.pth', 'base_student'
+
+
+def write_sweep(folder: Path, runs: dict[str, Any], **further: Any) -> Path:
+    """A sweep over two small option files beside it."""
+    tiny.write({'name': 'base_teacher', 'path': {}, 'network_g': {'type': 'A', 'x': 1}, 'train': {'lr': [1, 2]}}, folder)
+    tiny.write({'name': 'base_student', 'path': {'pretrain_network_t': TEACHER, 'resume_state': None}}, folder)
+    return tiny.write({'name': 'sweep', 'table': 'lightbsr-1', 'runs': runs, 'steps': {
+        'teacher': 'base_teacher.yml', 'student': 'base_student.yml'}} | further, folder)
+
+
+# ---------------------------------------------------------------------------------------------- the plan
+@pytest.mark.parametrize('section, teacher, student, taught_by', [
+    ({}, 'base_teacher', 'base_student', 'base_teacher'), (None, 'base_teacher', 'base_student', 'base_teacher'),
+    ({'teacher': {'network_g': {'x': 2}}}, 'base_teacher_r', 'base_student_r', 'base_teacher_r'),
+    ({'student': {'scale': 2}}, 'base_teacher', 'base_student_r', 'base_teacher'),
+    ({'teacher': {'network_g': {'x': 1}}}, 'base_teacher', 'base_student', 'base_teacher'),
+    ({'test': {'y': 1}}, 'base_teacher', 'base_student', 'base_teacher')], ids=str)
+def test_a_run_trains_anew_only_what_differs(section: Any, teacher: str, student: str, taught_by: str, tmp_path: Path) -> None:
+    _, (run,) = plan(str(write_sweep(tmp_path, {'r': section})))
+    assert {step: t.experiment for step, t in run.trainings.items()} == {'teacher': teacher, 'student': student}
+    path = run.trainings['student'].options['path']
+    assert path == {'pretrain_network_t': f'experiments/{taught_by}/models/net_g_latest.pth', 'resume_state': None}
+    assert run.trainings['teacher'].weights == f'experiments/{teacher}/models/net_g_latest.pth'
+
+
+@pytest.mark.parametrize('section, report, reported', [
+    ({}, ['teacher', 'student'], ('teacher', 'student')), ({}, [], ('student',)), ({'student': None}, ['student'], ('teacher',)),
+    ({'teacher': None}, [], ('student',)), ({'student': None}, ['teacher', 'student'], ('teacher',))])
+def test_rows_are_the_reported_steps_or_the_last(section: Any, report: list[str], reported: tuple[str, ...],
+                                                 tmp_path: Path) -> None:
+    _, (run,) = plan(str(write_sweep(tmp_path, {'r': section}, report=report)))
+    assert run.reported == reported
+    assert set(run.trainings) == {'teacher', 'student'} - {step for step, value in section.items() if value is None}
+
+
+def test_a_run_can_share_anothers_networks(tmp_path: Path) -> None:
+    runs = {'a': {'teacher': {'network_g': {'x': 2}, 'train': {'lr': {0: None}}}}, 'b': {'like': 'a', 'test': {'noise': 1}}}
+    _, (first, second) = plan(str(write_sweep(tmp_path, runs)))
+    assert second.trainings == first.trainings and first.trainings['teacher'].experiment == 'base_teacher_a'
+    assert first.trainings['teacher'].options['train'] == {'lr': [2]}
+    assert (first.tested_with, second.tested_with) == ({}, {'noise': 1})
+
+
+@pytest.mark.parametrize('runs, further, message', [
+    ({'r': {'teachr': {}}}, {}, r"runs: r: unknown key 'teachr'; did you mean 'teacher'"),
+    ({'r': {'like': 'q'}}, {}, "like: there is no run 'q'"), ({'r': {'teacher': {'train': {'lr': {5: 1}}}}}, {}, 'no entry 5'),
+    ({}, {'report': ['pupil']}, "report: there is no step 'pupil'"), ({}, {'tabel': 1}, "unknown key 'tabel'; did you mean 'table'"),
+    ({}, {'steps': {'teacher': 'gone.yml'}}, 'cannot read the option file .*gone.yml')])
+def test_a_sweep_that_cannot_be_planned(runs: dict[str, Any], further: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        plan(str(write_sweep(tmp_path, runs, **further)))
+
+
+# ---------------------------------------------------------------------------------------------- the papers' ablations
+PRINTED = {'lightbsr_table1': 'lightbsr_table1_training', 'lightbsr_table2': 'lightbsr_table2_adaptation',
+           'kdsr_table4': 'kdsr_table4_urban100_gaussian8', 'kdsr_table5': 'kdsr_table5_kd_loss_urban100'}
+
+
+@pytest.mark.parametrize('name, printed', PRINTED.items())
+def test_every_printed_row_has_a_run(name: str, printed: str) -> None:
+    assert set(option_files.read(ABLATIONS / f'{name}.yml')['runs']) == set(tables()[printed])
+
+
+@pytest.mark.parametrize('path', SWEEPS, ids=lambda path: path.stem)
+def test_every_run_can_be_trained(path: Path, tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch,
+                                  run_cli: Callable[..., int]) -> None:
+    """Checks and builds what each training of each sweep will, teachers first; nothing is trained."""
+    from lightbsr_arch import basicsr_compat, checkpoints
+    import basicsr.train
+    from basicsr.archs import build_network
+    monkeypatch.chdir(tmp_path)
+    trainings = {t.experiment: t for run in plan(str(path))[1] for t in run.trainings.values()}
+    for training in trainings.values():
+        options = yaml.safe_load(yaml.safe_dump(training.options))
+        options['datasets']['train'] |= {'dataroot_gt': str(images), 'gt_size': 64, 'batch_size_per_gpu': 2,
+                                         'num_worker_per_gpu': 0, 'persistent_workers': False}
+        options['datasets']['val']['benchmarks'] = {'Set5': str(images)}
+        options['network_g'] |= {k: 1 for k in ('num_group', 'num_block', 'num_estimator_block') if k in options['network_g']}
+        monkeypatch.setattr('sys.argv', ['basicsr', '-opt', str(tiny.write(options, tmp_path))])
+        opt, _ = basicsr.train.parse_options(str(tmp_path))
+        basicsr_compat.rehearse(opt)
+        weights = build_network(options['network_g']).state_dict()
+        if weights.get('pca_basis') is not None:
+            weights['pca_basis'] = torch.ones_like(weights['pca_basis'])
+        Path(training.weights).parent.mkdir(parents=True)
+        checkpoints.write({'params': weights, 'params_ema': weights, 'network': options['network_g'],
+                           'degradation': 'setting1'}, training.weights)
