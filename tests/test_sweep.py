@@ -103,3 +103,60 @@ def test_every_run_can_be_trained(path: Path, tmp_path: Path, images: Path, monk
         Path(training.weights).parent.mkdir(parents=True)
         checkpoints.write({'params': weights, 'params_ema': weights, 'network': options['network_g'],
                            'degradation': 'setting1'}, training.weights)
+
+
+# ---------------------------------------------------------------------------------------------- a sweep
+@pytest.fixture
+def small_sweep(images: Path, tmp_path: Path) -> Path:
+    """A teacher and two students to be trained in a step or two, on a table whose test set is `images`."""
+    (tmp_path / 'data/benchmarks/Set5').mkdir(parents=True)
+    (tmp_path / 'data/benchmarks/Set5/HR').symlink_to(images)
+    stages = [{'trains': 'all', 'iterations': 1, 'lr': 1e-3}]
+    teacher = tiny.teacher(images, 'base_teacher')
+    student = tiny.student(images, TEACHER, 'base_student')
+    for opt in (teacher, student):
+        opt['train']['stages'] = stages
+        tiny.write(opt, tmp_path)
+    return tiny.write({'name': 'sweep', 'table': 'lightbsr-1', 'report': ['teacher', 'student'], 'steps': {
+        'teacher': 'base_teacher.yml', 'student': 'base_student.yml'}, 'runs': {
+        'T4_drp_cl': {}, 'T1': {'student': None}, 'again': {'like': 'T4_drp_cl', 'test': {'idr_noise': 1.0}}}}, tmp_path)
+
+
+def test_a_sweep_trains_once_goes_on_and_fills_the_table(small_sweep: Path, tmp_path: Path, run_cli: Callable[..., int],
+                                                         capfd: pytest.CaptureFixture) -> None:
+    where = '--data-root', tmp_path / 'data', '--only', 'Set5'
+    assert run_cli('sweep', '-opt', small_sweep, '--list') == 0
+    assert 'T4_drp_cl: teacher base_teacher (to be trained), student base_student (to be trained)' in capfd.readouterr().out
+    assert run_cli('sweep', '-opt', small_sweep, '--run', 'T1', *where) == 0
+    trained = Path('experiments/base_teacher/models/net_g_latest.pth').stat().st_mtime_ns
+    assert run_cli('sweep', '-opt', small_sweep, *where) == 0
+    assert Path('experiments/base_teacher/models/net_g_latest.pth').stat().st_mtime_ns == trained
+    assert sorted(path.name for path in Path('experiments').iterdir()) == ['base_student', 'base_teacher']
+    cells = json.loads(Path('results/sweep.json').read_text())['cells']
+    psnr = {cell['row']: cell['value'] for cell in cells if (cell['kind'], cell['metric']) == ('ours', 'psnr')}
+    assert set(psnr) == {'T1', 'T4_drp_cl teacher', 'T4_drp_cl student', 'again teacher', 'again student'}
+    assert psnr['T1'] == psnr['T4_drp_cl teacher'] != psnr['again teacher']
+    out = capfd.readouterr().out
+    assert all(f'**{name}** (ours)' in out for name in psnr)
+
+
+def test_a_failing_training_holds_up_no_other(small_sweep: Path, tmp_path: Path, run_cli: Callable[..., int],
+                                              capfd: pytest.CaptureFixture) -> None:
+    opt = option_files.read(small_sweep)
+    opt['runs'] = {'bad': {'teacher': {'network_g': {'num_feat': 7}}, 'student': None}, 'T1': {'student': None}}
+    assert run_cli('sweep', '-opt', tiny.write(opt, tmp_path), '--data-root', tmp_path / 'data', '--only', 'Set5') == 1
+    out, err = capfd.readouterr()
+    assert err.splitlines()[-1].startswith('basicsr sweep: error: these trainings failed, see the messages above: base_teacher_bad')
+    assert 'not trained: bad (experiments/base_teacher_bad/models/net_g_latest.pth)' in out and '**T1** (ours)' in out
+
+
+def test_weights_of_other_options_do_not_become_a_row(small_sweep: Path, tmp_path: Path, run_cli: Callable[..., int],
+                                                      capfd: pytest.CaptureFixture) -> None:
+    kept = Path('experiments/base_teacher/base_teacher.yml')
+    kept.parent.mkdir(parents=True)
+    theirs = {**option_files.read('base_teacher.yml'), 'data_root': 'elsewhere'}
+    kept.write_text(yaml.safe_dump(theirs))
+    assert run_cli('sweep', '-opt', small_sweep, '--list') == 0  # where the data lies makes no difference
+    kept.write_text(yaml.safe_dump({**theirs, 'manual_seed': 1}))
+    assert run_cli('sweep', '-opt', small_sweep, '--list') == 1
+    assert 'experiments/base_teacher was trained with other options than the sweep asks for (see manual_seed)' in capfd.readouterr().err

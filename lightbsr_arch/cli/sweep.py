@@ -11,9 +11,10 @@ import yaml
 
 from .. import option_files
 from ..config import suggest
+from .table import Candidate, measure_network
 
 if TYPE_CHECKING:
-    from ..evaluation.sweep import Run, Training
+    from ..evaluation.sweep import Run, SweepOptions, Training
 
 DESCRIPTION = """\
 Trains and tests the rows of an ablation, one after another, and prints them beside the paper's. Each row is a
@@ -46,7 +47,11 @@ def run(arguments: list[str]) -> int:
         return 0
     folder = os.path.join('results', sweep.name, 'options')
     failed = [] if parsed.no_train else train_all(list(trainings.values()), folder, parsed.data_root)
-    return fill_table(sweep.table, sweep.name, runs, parsed, failed)
+    print(fill_table(sweep, runs, parsed.data_root, parsed.only))
+    if failed:
+        raise ValueError(f'these trainings failed, see the messages above: {", ".join(failed)}. The same command tries them '
+                         'again')
+    return 0
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -109,3 +114,23 @@ def train_all(trainings: list[Training], folder: str, data_root: str | None) -> 
         if done.returncode != 0:
             failed.append(training.experiment)
     return failed
+
+
+def fill_table(sweep: SweepOptions, runs: list[Run], data_root: str | None, only: list[str] | None) -> str:
+    """Tests what is trained, writes the table, and returns it as markdown, followed by the rows that have no weights."""
+    from ..evaluation import formats
+    from ..evaluation.paper_tables import compare
+    rows, missing = {}, []
+    for row in runs:
+        for step in row.reported:
+            training = row.trainings[step]
+            label = row.label if len(row.reported) == 1 else f'{row.label} {step}'
+            if not os.path.isfile(training.weights):
+                missing.append(f'not trained: {label} ({training.weights})')
+                continue
+            network = {**training.options['network_g'], **row.tested_with}
+            folder = data_root or training.options.get('data_root', '')
+            rows[label] = measure_network(sweep.table, Candidate(label, network, training.weights), folder, only)
+    comparison = compare(sweep.table, rows, only)
+    formats.write(comparison, os.path.join('results', sweep.name))
+    return '\n\n'.join([formats.markdown(comparison), *missing])

@@ -1,0 +1,38 @@
+"""Every workaround for BasicSR 1.4.2 beside today's torch and torchvision, one function each.
+
+`prepare_import` runs before BasicSR's first import, `apply` after it; both may be called any number of times.
+Each function says what it mends (symptom), where it was seen, and when it can go. "Seen" is BasicSR 1.4.2 with
+torch 2.13 and torchvision 0.28 unless it says otherwise; all can go with a BasicSR release that mends them.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from . import loading, options, runs, saving, training
+from .imports import prepare_import
+from .loading import SampleIndex
+from .runs import rehearse, reset_logger, run_test, show_progress
+from .saving import load_resume_state, plain
+
+__all__ = ['SampleIndex', 'apply', 'load_resume_state', 'plain', 'prepare_import', 'rehearse', 'reset_logger', 'run_test',
+           'show_progress']
+
+
+def apply(prepare_options: Callable[[dict[str, Any]], None] = lambda opt: None) -> None:
+    """Patches BasicSR, once.
+
+    Args:
+        prepare_options: Called with the parsed option file before the run, to complete and check it in place.
+    """
+    import basicsr.train
+    if getattr(basicsr.train, '_lightbsr_arch', False):
+        return
+    for patch in (options.read_option_files, options.suggest_registered_names, loading.position_samples,
+                  loading.count_whole_batches, loading.reseed_workers, loading.forward_prefetch_errors, loading.share_lmdb,
+                  training.average_buffers, training.reach_warmup_rate, training.blur_any_strides,
+                  saving.save_whole_files, saving.load_named_weights, saving.resume_anywhere,
+                  runs.refuse_untrained_test, runs.rehearse_before_archiving):
+        patch()
+    options.hook_options(prepare_options)
+    basicsr.train._lightbsr_arch = True

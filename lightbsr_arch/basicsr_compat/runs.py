@@ -1,0 +1,127 @@
+"""The course of a run: rehearsed before anything is archived, its log, its results."""
+from __future__ import annotations
+
+import functools
+import logging
+from typing import Any
+
+Options = dict[str, Any]
+
+
+def refuse_untrained_test() -> None:
+    """`basicsr test` without weights tests a random network and reports its figures. Parameterless ones are exempt."""
+    from basicsr.models.sr_model import SRModel
+    init = SRModel.__init__
+
+    @functools.wraps(init)
+    def checked_init(self: SRModel, opt: Options) -> None:
+        init(self, opt)
+        is_random = opt['path'].get('pretrain_network_g') is None and any(True for _ in self.net_g.parameters())
+        if is_random and not self.is_train:
+            raise ValueError('path.pretrain_network_g is missing: a test of random weights would say nothing')
+
+    SRModel.__init__ = checked_init
+
+
+def rehearse_before_archiving() -> None:
+    """A typo in the option file archives the finished experiment of that name before it is noticed.
+
+    Builds everything that the run will build first, and only then lets BasicSR archive and start.
+    """
+    import basicsr.test
+    import basicsr.train
+    make = basicsr.train.make_exp_dirs
+
+    @functools.wraps(make)
+    def make_exp_dirs(opt: Options) -> None:
+        rehearse(opt)
+        make(opt)
+
+    basicsr.train.make_exp_dirs = basicsr.test.make_exp_dirs = make_exp_dirs
+
+
+def rehearse(opt: Options) -> None:
+    """Builds data sets, loaders, networks, losses and optimisers as the run will, reads a sample, and drops them.
+
+    Raises:
+        ValueError: what is wrong with the options; BasicSR itself has bare KeyErrors and the like.
+    """
+    import basicsr.test
+    import basicsr.train
+    from basicsr.utils import set_random_seed
+    try:
+        if opt['is_train']:
+            quiet = logging.getLogger('basicsr')
+            train_loader, _, val_loaders, _, _ = basicsr.train.create_train_val_dataloader(opt, quiet)
+            for loader in (train_loader, *val_loaders):
+                loader.dataset[0]
+            basicsr.train.build_model(opt)
+        else:
+            for dataset in opt['datasets'].values():
+                basicsr.test.build_dataset(dataset)
+            basicsr.test.build_model(opt)
+    except KeyError as error:
+        raise ValueError(f'the option file lacks the key {error}') from error
+    except (AssertionError, NotImplementedError) as error:
+        raise ValueError(str(error)) from error
+    finally:
+        reset_logger()
+        set_random_seed(opt['manual_seed'] + opt['rank'])
+
+
+def reset_logger() -> None:
+    """A second run in one process has no log file: the logger is set up once. Lets the next run set it up anew."""
+    from basicsr.utils import logger
+    logger.initialized_logger.pop('basicsr', None)
+    root = logging.getLogger('basicsr')
+    root.setLevel(logging.NOTSET)
+    for handler in list(root.handlers):
+        handler.close()
+        root.removeHandler(handler)
+
+
+def run_test(root_path: str) -> Any:
+    """BasicSR's `test_pipeline` keeps its results to itself: runs it and returns the model that it made."""
+    import basicsr.test
+    models = []
+    build = basicsr.test.build_model
+
+    def build_model(opt: Options) -> Any:
+        models.append(build(opt))
+        return models[-1]
+
+    basicsr.test.build_model = build_model
+    try:
+        basicsr.test.test_pipeline(root_path)
+    finally:
+        basicsr.test.build_model = build
+    return models[-1]
+
+
+def show_progress() -> None:
+    """Training and testing print a wall of log lines and no progress. For the demo: a bar; the file keeps all lines."""
+    import basicsr.test
+    import basicsr.train
+    from basicsr.utils.logger import MessageLogger, get_root_logger
+    from tqdm import tqdm
+
+    def quiet_logger(*args: Any, **kwargs: Any) -> logging.Logger:
+        logger = get_root_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if not isinstance(handler, logging.FileHandler):
+                handler.setLevel(logging.WARNING)
+        return logger
+
+    class ProgressLogger(MessageLogger):
+        def __call__(self, log_vars: Options) -> None:
+            step = log_vars['iter']
+            if not hasattr(self, 'bar'):
+                self.bar = tqdm(total=self.max_iters, initial=self.start_iter, unit='step', desc=self.exp_name)
+            self.bar.set_postfix({k: f'{v:.3g}' for k, v in log_vars.items() if k.startswith('l_')}, refresh=False)
+            self.bar.update(step - self.bar.n)
+            if step >= self.max_iters:
+                self.bar.close()
+            super().__call__(log_vars)
+
+    basicsr.train.get_root_logger = basicsr.test.get_root_logger = quiet_logger
+    basicsr.train.MessageLogger = ProgressLogger
