@@ -287,7 +287,8 @@ def test_warm_up_ends_at_the_schedules_rate(warmup: int, milestones: list[int], 
 @pytest.fixture
 def saving(tmp_path: Path) -> BaseModel:
     """A model whose files go to `tmp_path`."""
-    own = model(path={'models': str(tmp_path), 'training_states': str(tmp_path)}, network_g={'type': 'Linear', 'n': (1, 2)})
+    own = model(path={'models': str(tmp_path), 'training_states': str(tmp_path)}, network_g={'type': 'Linear', 'n': (1, 2)},
+                rank=0, world_size=1, dist=False, logger={})
     own.optimizers = [torch.optim.Adam([nn.Parameter(torch.zeros(1))])]
     return own
 
@@ -461,21 +462,30 @@ def test_each_run_has_its_log(tmp_path: Path) -> None:
     assert [(tmp_path / name).read_text().endswith(f'this is the {name}\n') for name in ('first', 'second')] == [True, True]
 
 
-def test_progress_is_a_bar_and_the_log_file_keeps_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                                      capfd: pytest.CaptureFixture) -> None:
-    for module, name in ((basicsr.train, 'get_root_logger'), (basicsr.test, 'get_root_logger'),
-                         (basicsr.train, 'MessageLogger')):
+def test_progress_is_a_bar_and_the_log_file_keeps_all(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                      run_cli: Callable, capfd: pytest.CaptureFixture) -> None:
+    for module, name in ((basicsr.train, 'get_root_logger'), (basicsr.test, 'get_root_logger'), (basicsr.train, 'build_model'),
+                         (basicsr.train.MessageLogger, '__call__')):
         monkeypatch.setattr(module, name, getattr(module, name))  # put back at the end
-    basicsr_compat.show_progress()
-    basicsr.train.get_root_logger(log_file=str(tmp_path / 'log')).info('chatter')
-    opt = {'name': 'run', 'logger': {'print_freq': 1, 'use_tb_logger': False}, 'train': {'total_iter': 2}}
-    log = basicsr.train.MessageLogger(opt, 0)
-    for i in (1, 2):
-        log({'epoch': 0, 'iter': i, 'lrs': [1e-3], 'l_pix': 0.25})
-    basicsr_compat.reset_logger()
-    console = capfd.readouterr().err
-    assert '2/2' in console and 'l_pix=0.25' in console and 'chatter' not in console
-    assert 'chatter' in (tmp_path / 'log').read_text() and 'iter:       2' in (tmp_path / 'log').read_text()
+    monkeypatch.setattr(sys.stderr, 'isatty', lambda: True)
+    opt = tiny.teacher(images)
+    opt['datasets'].pop('val')
+    assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 0
+    console, log = capfd.readouterr().err, next((tmp_path / 'experiments/teacher').glob('*.log')).read_text()
+    for words in ('teacher [all]', '4/4', 'l_contrastive=', 'images/s='):
+        assert words in console and words not in log
+    assert 'iter:       4' in log and 'INFO' not in console
+
+
+def test_a_run_says_what_matters(images: Path, tmp_path: Path, run_cli: Callable, capfd: pytest.CaptureFixture) -> None:
+    opt = edsr(images)
+    opt['datasets']['train']['pin_memory'] = True
+    assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 0
+    out, err = capfd.readouterr()
+    assert out == '' and len(err.splitlines()) < 150
+    for words in ('Disable', 'pin_memory', 'Multiple validation', 'Conv2d', '____'):
+        assert words not in err.replace('pin_memory: ', '')
+    assert 'Network: EDSR, ' in err and 'BasicSR 1.4.2, torch ' in err
 
 
 def test_a_test_run_gives_its_model(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

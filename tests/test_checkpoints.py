@@ -221,6 +221,23 @@ def test_any_cut_of_a_file_is_a_checkpoint_error(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------------------------------------- writing
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints.files, 'PAUSES', (0, 0))
+
+
+def test_a_passing_failure_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures, fsync = [OSError(5, 'Input/output error'), RuntimeError('unexpected pos')], os.fsync
+
+    def stumble(descriptor: int) -> None:
+        if failures:
+            raise failures.pop()
+        fsync(descriptor)
+    monkeypatch.setattr(os, 'fsync', stumble)
+    checkpoints.write({'params': {'w': torch.ones(1)}}, str(tmp_path / 'net.pth'))
+    assert checkpoints.read(str(tmp_path / 'net.pth')).state_dict['w'].tolist() == [1] and not failures
+
+
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     checkpoints.write({'params': {'w': torch.arange(3)}}, str(tmp_path / 'net.pth'))
     checkpoints.write({'params': {'w': torch.arange(4)}}, str(tmp_path / 'net.pth'))

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import loading, options, runs, saving, training
+from . import distributed, loading, options, output, resuming, runs, saving, training, validation
 from .imports import prepare_import
 from .loading import SampleIndex
-from .runs import rehearse, reset_logger, run_test, show_progress
-from .saving import load_resume_state, plain
+from .output import reset_logger, show_progress
+from .resuming import load_resume_state
+from .runs import rehearse, run_test
+from .saving import plain
 
 __all__ = ['SampleIndex', 'apply', 'load_resume_state', 'plain', 'prepare_import', 'rehearse', 'reset_logger', 'run_test',
            'show_progress']
@@ -29,10 +31,11 @@ def apply(prepare_options: Callable[[dict[str, Any]], None] = lambda opt: None) 
     if getattr(basicsr.train, '_lightbsr_arch', False):
         return
     for patch in (options.read_option_files, options.suggest_registered_names, loading.position_samples,
-                  loading.count_whole_batches, loading.reseed_workers, loading.forward_prefetch_errors, loading.share_lmdb,
+                  loading.count_whole_batches, loading.prepare_workers, loading.forward_prefetch_errors, loading.share_lmdb,
                   training.average_buffers, training.reach_warmup_rate, training.blur_any_strides,
-                  saving.save_whole_files, saving.load_named_weights, saving.resume_anywhere,
-                  runs.refuse_untrained_test, runs.rehearse_before_archiving):
+                  saving.save_whole_files, saving.load_named_weights, resuming.resume_anywhere, resuming.seed_each_step,
+                  resuming.seed_samples, distributed.start_processes_anywhere, distributed.wrap_anywhere,
+                  validation.validate_together, runs.refuse_untrained_test, runs.rehearse_before_archiving, output.hush):
         patch()
     options.hook_options(prepare_options)
     basicsr.train._lightbsr_arch = True

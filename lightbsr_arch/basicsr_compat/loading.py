@@ -5,11 +5,9 @@ import functools
 import logging
 import math
 import os
-import random
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
 
 Options = dict[str, Any]
@@ -77,22 +75,16 @@ def count_whole_batches() -> None:
     basicsr.train.create_train_val_dataloader = create_train_val_dataloader
 
 
-def reseed_workers() -> None:
-    """Crops and flips repeat every epoch: workers are seeded to the same value each time they start.
-
-    For BasicSR's own data sets; torch gives each worker of each epoch its own seed.
-    """
+def prepare_workers() -> None:
+    """A loading process that was spawned, not forked, has a BasicSR without workarounds."""
     import basicsr.data
-    basicsr.data.worker_init_fn = seed_worker
+    basicsr.data.worker_init_fn = prepare_worker
 
 
-def seed_worker(worker_id: int, num_workers: int, rank: int, seed: int) -> None:
-    """Makes a loading process ready; one that was spawned, not forked, has a BasicSR without workarounds."""
+def prepare_worker(worker_id: int, num_workers: int, rank: int, seed: int) -> None:
+    """Called in each loading process; samples are seeded one by one, see `resuming.SeededSamples`."""
     from . import apply
     apply()
-    worker_seed = (torch.initial_seed() + rank) % 2**32
-    np.random.seed(worker_seed)
-    random.seed(worker_seed)
 
 
 def forward_prefetch_errors() -> None:

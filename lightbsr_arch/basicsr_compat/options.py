@@ -53,6 +53,9 @@ def hook_options(prepare_options: Callable[[Options], None]) -> None:
         if opt['num_gpu'] and not torch.cuda.is_available():
             print(f'num_gpu is {opt["num_gpu"]}, but there is no CUDA device: running on the CPU.', file=sys.stderr)
             opt['num_gpu'] = 0
+        if not torch.cuda.is_available():
+            for section in opt['datasets'].values():
+                section['pin_memory'] = False  # torch warns of it, and nothing is pinned
         prepare_options(opt)
         return opt, args
 

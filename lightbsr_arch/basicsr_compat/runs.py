@@ -1,9 +1,11 @@
-"""The course of a run: rehearsed before anything is archived, its log, its results."""
+"""The course of a run: rehearsed before anything is archived, never of random weights, its results handed out."""
 from __future__ import annotations
 
 import functools
 import logging
 from typing import Any
+
+from .output import reset_logger
 
 Options = dict[str, Any]
 
@@ -69,17 +71,6 @@ def rehearse(opt: Options) -> None:
         set_random_seed(opt['manual_seed'] + opt['rank'])
 
 
-def reset_logger() -> None:
-    """A second run in one process has no log file: the logger is set up once. Lets the next run set it up anew."""
-    from basicsr.utils import logger
-    logger.initialized_logger.pop('basicsr', None)
-    root = logging.getLogger('basicsr')
-    root.setLevel(logging.NOTSET)
-    for handler in list(root.handlers):
-        handler.close()
-        root.removeHandler(handler)
-
-
 def run_test(root_path: str) -> Any:
     """BasicSR's `test_pipeline` keeps its results to itself: runs it and returns the model that it made."""
     import basicsr.test
@@ -96,32 +87,3 @@ def run_test(root_path: str) -> Any:
     finally:
         basicsr.test.build_model = build
     return models[-1]
-
-
-def show_progress() -> None:
-    """Training and testing print a wall of log lines and no progress. For the demo: a bar; the file keeps all lines."""
-    import basicsr.test
-    import basicsr.train
-    from basicsr.utils.logger import MessageLogger, get_root_logger
-    from tqdm import tqdm
-
-    def quiet_logger(*args: Any, **kwargs: Any) -> logging.Logger:
-        logger = get_root_logger(*args, **kwargs)
-        for handler in logger.handlers:
-            if not isinstance(handler, logging.FileHandler):
-                handler.setLevel(logging.WARNING)
-        return logger
-
-    class ProgressLogger(MessageLogger):
-        def __call__(self, log_vars: Options) -> None:
-            step = log_vars['iter']
-            if not hasattr(self, 'bar'):
-                self.bar = tqdm(total=self.max_iters, initial=self.start_iter, unit='step', desc=self.exp_name)
-            self.bar.set_postfix({k: f'{v:.3g}' for k, v in log_vars.items() if k.startswith('l_')}, refresh=False)
-            self.bar.update(step - self.bar.n)
-            if step >= self.max_iters:
-                self.bar.close()
-            super().__call__(log_vars)
-
-    basicsr.train.get_root_logger = basicsr.test.get_root_logger = quiet_logger
-    basicsr.train.MessageLogger = ProgressLogger

@@ -1,11 +1,13 @@
-"""Weights and states: written whole, read by name, resumed anywhere."""
+"""Weights and states: written whole or not at all, with all that a run needs to go on, and pruned on request."""
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator
 from typing import Any, Optional
 
-import torch
-from torch import nn
+import numpy as np
+from torch import distributed, nn
 
 from .. import checkpoints
 
@@ -13,7 +15,10 @@ Options = dict[str, Any]
 
 
 def save_whole_files() -> None:
-    """Errors while saving are swallowed and leave broken files. Also names the network in its file."""
+    """Errors while saving are swallowed and leave broken files; states lack the best figures, and nothing is pruned.
+
+    Also names the network in its file, and lets a model put what it needs to go on into its state (`further_state`).
+    """
     from basicsr.models.base_model import BaseModel
     from basicsr.utils.dist_util import master_only
 
@@ -31,24 +36,56 @@ def save_whole_files() -> None:
         name = f'{net_label}_{"latest" if current_iter == -1 else current_iter}.pth'
         checkpoints.write(content | self.checkpoint_notes(net_label), os.path.join(self.opt['path']['models'], name))
 
-    @master_only
     def save_training_state(self: BaseModel, epoch: int, current_iter: int) -> None:
+        """The first process writes last: a state that is there is complete, with the weights and the others' parts."""
         if current_iter == -1:
             return
-        state = {'epoch': epoch, 'iter': current_iter, 'optimizers': [o.state_dict() for o in self.optimizers],
-                 'schedulers': [s.state_dict() for s in self.schedulers]}
-        checkpoints.write(state, os.path.join(self.opt['path']['training_states'], f'{current_iter}.state'))
+        path, rank = os.path.join(self.opt['path']['training_states'], str(current_iter)), self.opt['rank']
+        if self.opt['dist']:
+            if rank:
+                checkpoints.write(self.further_state(), f'{path}.rank{rank}')
+            distributed.barrier()
+        if rank == 0:
+            state = {'epoch': epoch, 'iter': current_iter, 'optimizers': [o.state_dict() for o in self.optimizers],
+                     'schedulers': [s.state_dict() for s in self.schedulers], 'further': self.further_state(),
+                     'world_size': self.opt['world_size'], 'best': plain(getattr(self, 'best_metric_results', {}))}
+            checkpoints.write(state, f'{path}.state')
+            prune(self.opt['path'], self.opt['logger'].get('keep_last'))
 
     BaseModel.checkpoint_notes = checkpoint_notes
+    BaseModel.further_state = lambda self: {}
+    BaseModel.take_further_state = lambda self, state: None
     BaseModel.save_network = save_network
     BaseModel.save_training_state = save_training_state
 
 
+def saved_steps(folder: str) -> list[int]:
+    """The iterations of the states in a folder, from the newest."""
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return sorted((int(match[1]) for name in names if (match := re.fullmatch(r'(\d+)\.state', name))), reverse=True)
+
+
+def prune(path: Options, keep_last: Optional[int]) -> None:
+    """Deletes the states before the newest `keep_last` and the weights saved with them; None keeps all."""
+    for step in saved_steps(path['training_states'])[keep_last:] if keep_last else []:
+        for file in files_of(path, step):
+            os.remove(file)
+
+
+def files_of(path: Options, step: int) -> Iterator[str]:
+    """The files saved at an iteration, the state first: without it, the others count for nothing."""
+    for folder, pattern in ((path['training_states'], rf'{step}\.state'), (path['training_states'], rf'{step}\.rank\d+'),
+                            (path['models'], rf'net_\w+_{step}\.pth')):
+        yield from (os.path.join(folder, name) for name in sorted(os.listdir(folder)) if re.fullmatch(pattern, name))
+
+
 def plain(value: Any) -> Any:
-    """Ordered dictionaries and the like as plain ones, which a file may hold and a reader may allow."""
+    """Ordered dictionaries, numpy's numbers and the like as plain ones, which a file may hold and a reader may allow."""
     if isinstance(value, dict):
         return {k: plain(v) for k, v in value.items()}
-    return [plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def load_named_weights() -> None:
@@ -79,42 +116,3 @@ def load_named_weights() -> None:
                                + (f'; not loaded: {", ".join(odd)}' if odd else ''))
 
     BaseModel.load_network = load_network
-
-
-def resume_anywhere() -> None:
-    """Resuming needs CUDA; `--auto_resume` looks beside the current directory; a frozen teacher's path is overwritten;
-    a state of another experiment is joined with weights of this one.
-    """
-    import basicsr.train
-    basicsr.train.load_resume_state = load_resume_state
-
-
-def load_resume_state(opt: Options) -> Optional[Options]:
-    """The state to resume from, or None; sets the networks' paths to the files saved with it.
-
-    Raises:
-        ValueError: an unreadable state, or one without its weights.
-    """
-    path = opt['path']
-    if opt['auto_resume'] and os.path.isdir(path['training_states']):
-        steps = [int(name[:-6]) for name in os.listdir(path['training_states'])
-                 if name.endswith('.state') and name[:-6].isdigit()]
-        path['resume_state'] = os.path.join(path['training_states'], f'{max(steps)}.state') if steps else None
-    if not path.get('resume_state'):
-        return None
-    try:
-        state = torch.load(path['resume_state'], map_location='cpu', weights_only=True)
-    except Exception as error:
-        raise ValueError(f'cannot resume from {path["resume_state"]}, delete it to resume from the state before: '
-                         f'{" ".join(str(error).split())}') from error
-    models = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(path['resume_state']))), 'models')
-    never_saved = {'network_t', *(path.get('ignore_resume_networks') or ())}
-    for label in [key.removeprefix('network_') for key in opt if key.startswith('network_') and key not in never_saved]:
-        saved = os.path.join(models, f'net_{label}_{state["iter"]}.pth')
-        if not os.path.isfile(saved):
-            raise ValueError(f'cannot resume from {path["resume_state"]}: its weights {saved} are not there')
-        path[f'pretrain_network_{label}'], path[f'param_key_{label}'] = saved, 'params'
-    for folder in ('experiments_root', 'models', 'training_states', 'visualization'):
-        os.makedirs(path[folder], exist_ok=True)
-    opt['resumed_at'] = state['epoch'], state['iter']
-    return state

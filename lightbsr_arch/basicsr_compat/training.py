@@ -1,8 +1,6 @@
 """Training steps of BasicSR's own models."""
 from __future__ import annotations
 
-
-
 import torch
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import time
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -87,12 +88,26 @@ def _read_file(path: str) -> dict[str, Any]:
     return content
 
 
+PAUSES = (1, 5)  # seconds before another try
+
+
 def write(content: dict[str, Any], path: str) -> None:
-    """Writes a file with `torch.save`, whole or not at all: temporary file, fsync, rename.
+    """Writes a file with `torch.save`, whole or not at all: temporary file, fsync, rename. Tries three times.
 
     Raises:
         OSError: the disk is full, or the folder missing or not writable. What stood there before still stands.
     """
+    for pause in (*PAUSES, None):
+        try:
+            _write_once(content, path)
+            return
+        except (OSError, RuntimeError) as error:  # torch turns some of the former into the latter
+            if pause is None:
+                raise OSError(f'{path} could not be written, what was saved before is kept: {error}') from error
+            time.sleep(pause)
+
+
+def _write_once(content: dict[str, Any], path: str) -> None:
     folder, name = os.path.split(os.path.abspath(path))
     temporary = os.path.join(folder, f'.{name}.{os.getpid()}.tmp')  # not tempfile's, which only its owner may read
     try:

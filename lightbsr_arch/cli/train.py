@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from .pipeline import check_arguments
 
@@ -18,8 +19,10 @@ renamed, and only after the new one's data and networks were built without an er
 
 def run(arguments: list[str]) -> int:
     check_arguments('train', DESCRIPTION, EPILOG, arguments)
-    from .. import plugin
+    from .. import basicsr_compat, plugin
     plugin.register()
+    if sys.stderr.isatty():
+        basicsr_compat.show_progress()
     from basicsr.train import train_pipeline
     train_pipeline(os.getcwd())
     return 0

@@ -26,7 +26,7 @@ def expand_datasets(opt: Options) -> None:
         sections.update(_expand(key, section) if 'benchmarks' in section else {key: section})
     for section in sections.values():
         _place(section, opt.get('data_root'))
-        if section['type'] == 'BlindDegradationDataset' and section['phase'] == 'train':
+        if section['phase'] == 'train':
             section.setdefault('seed', opt['manual_seed'])
     opt['missing_test_sets'] = []
     if not opt['is_train']:

@@ -1,0 +1,158 @@
+"""A run that goes on where it stopped, bit for bit."""
+from __future__ import annotations
+
+import glob
+import os
+import random
+import sys
+from typing import Any, Optional
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from .loading import SampleIndex
+from .saving import saved_steps
+
+Options = dict[str, Any]
+
+
+def resume_anywhere() -> None:
+    """Resuming needs CUDA; `--auto_resume` looks beside the current directory; a frozen teacher's path is overwritten;
+    a state of another experiment is joined with weights of this one; a broken newest state ends it; best figures are lost.
+    """
+    import basicsr.train
+    from basicsr.models.base_model import BaseModel
+    resume = BaseModel.resume_training
+
+    def resume_training(self: BaseModel, state: Options) -> None:
+        resume(self, state)
+        if state.get('best'):
+            self.best_metric_results = state['best']
+        self.take_further_state(state.get('further', {}))
+
+    basicsr.train.load_resume_state = load_resume_state
+    BaseModel.resume_training = resume_training
+
+
+def load_resume_state(opt: Options) -> Optional[Options]:
+    """The state to resume from, or None; sets the networks' paths to the files saved with it.
+
+    `--auto_resume` takes the newest state that is whole, and says which ones are not.
+
+    Raises:
+        ValueError: an unreadable state, or one without its weights; with `--auto_resume`, if none is whole.
+    """
+    path = opt['path']
+    if not opt['auto_resume']:
+        return _take(opt, path['resume_state']) if path.get('resume_state') else None
+    steps = saved_steps(path['training_states'])
+    for step in steps:
+        try:
+            return _take(opt, os.path.join(path['training_states'], f'{step}.state'))
+        except ValueError as error:
+            print(f'basicsr train: {error}', file=sys.stderr)
+    if steps:
+        raise ValueError(f'none of the states in {path["training_states"]} is whole: restore one, or leave out --auto_resume '
+                         'to start anew (the folder is kept under another name)')
+    return None
+
+
+def _take(opt: Options, state_path: str) -> Options:
+    path = opt['path']
+    state = _read(state_path)
+    models = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(state_path))), 'models')
+    never_saved = {'network_t', *(path.get('ignore_resume_networks') or ())}
+    labels = [key.removeprefix('network_') for key in opt if key.startswith('network_') and key not in never_saved]
+    saved = {label: os.path.join(models, f'net_{label}_{state["iter"]}.pth') for label in labels}
+    for file in saved.values():
+        if not os.path.isfile(file):
+            raise ValueError(f'cannot resume from {state_path}: its weights {file} are not there')
+        _read(file)
+    if opt['rank'] and state.get('world_size', 1) == opt['world_size']:
+        state['further'] = _read(f'{os.path.splitext(state_path)[0]}.rank{opt["rank"]}')
+    path['resume_state'] = state_path
+    for label, file in saved.items():
+        path[f'pretrain_network_{label}'], path[f'param_key_{label}'] = file, 'params'
+    if opt['rank'] == 0:
+        _tidy(path)
+    opt['resumed_at'] = state['epoch'], state['iter']
+    return state
+
+
+def _read(file: str) -> Options:
+    try:
+        return torch.load(file, map_location='cpu', weights_only=True)
+    except Exception as error:
+        raise ValueError(f'cannot resume from {file}, it is not whole: {" ".join(str(error).split())}') from error
+
+
+def _tidy(path: Options) -> None:
+    """Makes the folders of a run that goes on from another's state, and sweeps up what a killed process left half-written."""
+    for folder in ('experiments_root', 'models', 'training_states', 'visualization'):
+        os.makedirs(path[folder], exist_ok=True)
+        for leftover in glob.glob(os.path.join(glob.escape(path[folder]), '.*.tmp')):
+            os.remove(leftover)
+
+
+def seed_each_step() -> None:
+    """A resumed run draws other random numbers: their state is not saved, and loaders and validation move it as well.
+
+    Each training step begins with a seed of its own, made of the run's seed, the process and the iteration.
+    """
+    import basicsr.train
+    build = basicsr.train.build_model
+
+    def build_model(opt: Options) -> Any:
+        model = build(opt)
+        update = model.update_learning_rate
+
+        def update_learning_rate(current_iter: int, warmup_iter: int = -1) -> None:
+            seed_all(opt['manual_seed'], opt['rank'], current_iter)
+            update(current_iter, warmup_iter=warmup_iter)
+
+        model.update_learning_rate = update_learning_rate
+        return model
+
+    basicsr.train.build_model = build_model
+
+
+def seed_all(*numbers: int) -> None:
+    """Seeds Python, numpy and torch by all of the numbers."""
+    seed = int(np.random.SeedSequence(numbers).generate_state(1)[0])
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+class SeededSamples(Dataset):
+    """A data set whose random draws depend on the sample's place in the run alone, and which leaves the global state."""
+
+    def __init__(self, dataset: Dataset, seed: int) -> None:
+        self.dataset, self.seed = dataset, seed
+        self.opt = dataset.opt
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: SampleIndex | int) -> Any:
+        before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+        seed_all(self.seed, getattr(index, 'epoch', 0), getattr(index, 'position', int(index)))
+        try:
+            return self.dataset[index]
+        finally:
+            random.setstate(before[0])
+            np.random.set_state(before[1])
+            torch.set_rng_state(before[2])
+
+
+def seed_samples() -> None:
+    """Crops and flips repeat every epoch, and a resumed run draws others: BasicSR's data sets draw from global state."""
+    import basicsr.train
+    build = basicsr.train.build_dataset
+
+    def build_dataset(opt: Options) -> Dataset:
+        dataset = build(opt)
+        return SeededSamples(dataset, opt['seed']) if opt['phase'] == 'train' else dataset
+
+    basicsr.train.build_dataset = build_dataset
