@@ -21,7 +21,7 @@ setup(
     keywords='blind super-resolution, image restoration, BasicSR, LightBSR, KDSR',
     packages=[*find_packages(include=['lightbsr_arch', 'lightbsr_arch.*']), 'lightbsr_arch.options'],
     package_dir={'lightbsr_arch.options': 'options'},
-    package_data={'lightbsr_arch.evaluation': ['*.yml'], 'lightbsr_arch.options': ['*.yml', 'demo/*/*.yml']},
+    package_data={'lightbsr_arch.evaluation': ['*.yml'], 'lightbsr_arch.options': ['*.yml', 'ablations/*.yml', 'baselines/*.yml', 'demo/*/*.yml']},
     python_requires='>=3.10,<3.13',
     install_requires=['basicsr>=1.4.2', 'torch>=2.2', 'torchvision>=0.17', 'numpy>=1.26', 'scipy>=1.11',
                       'scikit-image>=0.22', 'scikit-learn>=1.3', 'opencv-python>=4.8', 'Pillow>=10', 'lmdb>=1.4',

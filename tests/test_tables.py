@@ -14,7 +14,7 @@ import yaml
 
 from lightbsr_arch.degradations import Degradation, benchmark_degradations, degrade, imresize, isotropic_kernel
 from lightbsr_arch.evaluation.paper import method, printed_average, printed_psnr, printed_real_psnr, tables
-from lightbsr_arch.evaluation.tables import Row, as_csv, markdown, report
+from lightbsr_arch.evaluation.tables import Row, as_csv, markdown, read_results, report
 from tests import tiny_options as tiny
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,7 +49,8 @@ def test_table_4_is_found(method: str, index: int, noise: float, expected: float
     ({'type': 'LightBSR', 'num_feat': 32}, 'LightBSR'), ({'type': 'LightBSR', 'channel_gate': False}, None),
     ({'type': 'LightBSR', 'idr_noise': 1.0}, None), ({'type': 'KDSR'}, 'KDSR-M'), ({'type': 'KDSR', 'num_block': 5}, None),
     ({'type': 'KDSR', 'num_feat': 128, 'num_block': 28, 'num_estimator_block': 5}, 'KDSR-L'),
-    ({'type': 'KDSR', 'dynamic': False}, None), ({'type': 'Bicubic', 'scale': 4}, 'Bicubic')], ids=str)
+    ({'type': 'KDSR', 'dynamic': False}, None), ({'type': 'LightBSRTeacher', 'prior_dim': 0}, None),
+    ({'type': 'LightBSRTeacher', 'contrastive': False}, None), ({'type': 'KDSRTeacher', 'oracle': True}, None), ({'type': 'Bicubic', 'scale': 4}, 'Bicubic')], ids=str)
 def test_networks_bear_the_papers_names(network: dict[str, Any], expected: str | None) -> None:
     assert method(network) == expected
 
@@ -90,10 +91,13 @@ def test_packaged_figures_are_the_specifications(shared: Path) -> None:
 
 # ---------------------------------------------------------------------------------------------- rows and files
 def options(folder: Path, network: str = 'LightBSR', scale: int = 4) -> dict[str, Any]:
+    for name in ('Set5', 'own'):
+        (folder / name).mkdir(exist_ok=True)
+        (folder / name / 'image.png').touch()
     section = {'dataroot_gt': str(folder / 'Set5'), 'benchmark': 'Set5', 'name': 'Set5_sigma1.2', 'degradation': {'sigma': 1.2}}
-    return {'name': 'run', 'scale': scale, 'network_g': {'type': network}, 'path': {'results_root': str(folder)},
+    return {'name': 'run', 'scale': scale, 'model_type': 'SRModel', 'network_g': {'type': network}, 'path': {'results_root': str(folder)},
             'datasets': {'a': section, 'b': section | {'name': 'Set5_sigma2', 'degradation': {'sigma': 2}},
-                         'c': {'name': 'own', 'dataroot_gt': 'own'}},
+                         'c': {'name': 'own', 'dataroot_gt': str(folder / 'own')}},
             'missing_test_sets': [section | {'name': 'Urban100_sigma1.2', 'benchmark': 'Urban100', 'dataroot_gt': 'gone/Urban100'}]}
 
 
@@ -122,11 +126,13 @@ def test_csv_has_the_cells_of_the_markdown(tmp_path: Path) -> None:
 
 def test_json_has_all_digits_and_what_was_tested(tmp_path: Path) -> None:
     opt = options(tmp_path)
-    opt['path']['pretrain_network_g'] = 'net.pth'
-    report(opt, RESULTS)
+    opt['path']['pretrain_network_g'] = str(tmp_path / 'net.pth')
+    (tmp_path / 'net.pth').touch()
+    report(opt, RESULTS, torch.nn.Linear(2, 3))
     content = json.loads((tmp_path / 'table.json').read_text())
-    assert {k: content[k] for k in ('name', 'network', 'weights', 'scale')} == {
-        'name': 'run', 'network': {'type': 'LightBSR'}, 'weights': 'net.pth', 'scale': 4}
+    assert {k: content[k] for k in ('name', 'network', 'weights', 'scale', 'parameters')} == {
+        'name': 'run', 'network': {'type': 'LightBSR'}, 'weights': str(tmp_path / 'net.pth'), 'scale': 4, 'parameters': 9}
+    assert read_results(str(tmp_path)) == read_results(str(tmp_path / 'table.json')) == content
     first, *_, last = content['rows']
     assert first == {'dataset': 'Set5', 'degradation': 'sigma1.2', 'psnr': 32.4651, 'ssim': 0.89126, 'paper_psnr': 32.47,
                      'difference': pytest.approx(-0.0049), 'missing': None}

@@ -17,7 +17,8 @@ def tables() -> dict[str, Any]:
     return yaml.safe_load((files(__package__) / 'paper_tables.yml').read_text())
 
 
-ABLATIONS = {'channel_gate': True, 'spatial_gate': True, 'correction': True, 'idr_noise': 0, 'dynamic': True}
+ABLATIONS = {'channel_gate': True, 'spatial_gate': True, 'correction': True, 'idr_noise': 0, 'dynamic': True,
+             'contrastive': True, 'oracle': False}
 
 
 KDSR_SIZES = {(64, 53, 9): 'KDSR-M', (128, 28, 5): 'KDSR-L', (128, 42, 6): 'KDSR-GAN'}
@@ -25,7 +26,7 @@ KDSR_SIZES = {(64, 53, 9): 'KDSR-M', (128, 28, 5): 'KDSR-L', (128, 42, 6): 'KDSR
 
 def method(network: Mapping[str, Any]) -> Optional[str]:
     """The papers' name for an option file's `network_g`, or None for an ablation or a size that they do not have."""
-    if any(network.get(key, full) != full for key, full in ABLATIONS.items()):
+    if any(network.get(key, full) != full for key, full in ABLATIONS.items()) or network.get('prior_dim') == 0:
         return None
     if network['type'] == 'KDSR':
         defaults = {'num_feat': 64, 'num_block': 53, 'num_estimator_block': 9}

@@ -8,7 +8,10 @@ import os
 from dataclasses import dataclass
 from typing import Any, Mapping, Optional
 
+from torch import nn
+
 from ..degradations import parse_degradation
+from .manifest import manifest
 from .paper import method, printed_average, printed_psnr, printed_real_psnr
 
 
@@ -32,12 +35,14 @@ class Row:
         return self.values['psnr'] - self.paper if self.paper is not None and 'psnr' in self.values else None
 
 
-def report(opt: Mapping[str, Any], results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
-    """Writes `table.md`, `.csv` and `.json` into the run's folder.
+def report(opt: Mapping[str, Any], results: Mapping[str, Mapping[str, Mapping[str, Any]]],
+           network: Optional[nn.Module] = None) -> str:
+    """Writes `table.md`, `.csv`, `.json` and `manifest.json` into the run's folder.
 
     Args:
         opt: The option file that BasicSR ran.
         results: BasicSR's `best_metric_results`: data set -> metric -> {val}.
+        network: What was tested, to count its parameters.
 
     Returns:
         The table as markdown, with a title.
@@ -45,11 +50,34 @@ def report(opt: Mapping[str, Any], results: Mapping[str, Mapping[str, Mapping[st
     rows = [_row(opt, section, results.get(section['name'], {})) for section in opt['datasets'].values()]
     rows += _averages(opt, rows)
     rows += [_row(opt, section, {}, missing=True) for section in opt.get('missing_test_sets', [])]
-    texts = {'md': f'# {opt["name"]}\n\n{markdown(rows)}\n', 'csv': as_csv(rows), 'json': as_json(opt, rows)}
-    for suffix, text in texts.items():
-        with open(os.path.join(opt['path']['results_root'], f'table.{suffix}'), 'w', newline='') as file:
+    texts = {'table.md': f'# {opt["name"]}\n\n{markdown(rows)}\n', 'table.csv': as_csv(rows),
+             'table.json': as_json(opt, rows, network), 'manifest.json': json.dumps(manifest(opt), indent=2) + '\n'}
+    for name, text in texts.items():
+        with open(os.path.join(opt['path']['results_root'], name), 'w', newline='') as file:
             file.write(text)
-    return texts['md']
+    return texts['table.md']
+
+
+def read_results(path: str) -> dict[str, Any]:
+    """What a test run wrote into `table.json`.
+
+    Args:
+        path: The file, or its folder.
+
+    Raises:
+        ValueError: no such file, or one of another kind.
+    """
+    path = os.path.join(path, 'table.json') if os.path.isdir(path) else path
+    try:
+        with open(path, encoding='utf-8') as file:
+            content = json.load(file)
+    except OSError as error:
+        raise ValueError(f'cannot read the results {path}: {error.strerror}') from None
+    except ValueError:
+        content = None
+    if not isinstance(content, dict) or not {'name', 'network', 'scale', 'rows'} <= content.keys():
+        raise ValueError(f'{path} holds no results of `basicsr test`: give the table.json that it writes')
+    return content
 
 
 def _row(opt: Mapping[str, Any], section: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]],
@@ -95,12 +123,15 @@ def _cells(rows: list[Row]) -> list[list[str]]:
 
 def markdown(rows: list[Row]) -> str:
     """An aligned markdown table, and a line for each folder that is missing."""
-    lines = _cells(rows)
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    lines.insert(1, ['-' * width for width in widths])
-    text = '\n'.join('| ' + ' | '.join(cell.ljust(width) for cell, width in zip(line, widths)) + ' |' for line in lines)
     folders = sorted({os.path.abspath(row.missing) for row in rows if row.missing})
-    return text + ''.join(f'\n\nmissing: {folder}' for folder in folders)
+    return aligned(_cells(rows)) + ''.join(f'\n\nmissing: {folder}' for folder in folders)
+
+
+def aligned(lines: list[list[str]]) -> str:
+    """A markdown table of a head and lines, with columns as wide as their widest cell."""
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    head, *body = ['| ' + ' | '.join(cell.ljust(width) for cell, width in zip(line, widths)) + ' |' for line in lines]
+    return '\n'.join([head, '| ' + ' | '.join('-' * width for width in widths) + ' |', *body])
 
 
 def as_csv(rows: list[Row]) -> str:
@@ -109,10 +140,11 @@ def as_csv(rows: list[Row]) -> str:
     return buffer.getvalue()
 
 
-def as_json(opt: Mapping[str, Any], rows: list[Row]) -> str:
+def as_json(opt: Mapping[str, Any], rows: list[Row], network: Optional[nn.Module] = None) -> str:
     """All digits, and what was tested."""
+    parameters = network and sum(p.numel() for p in network.parameters() if p.requires_grad)
     return json.dumps({
         'name': opt['name'], 'network': opt['network_g'], 'weights': opt['path'].get('pretrain_network_g'),
-        'scale': opt['scale'],
+        'scale': opt['scale'], 'parameters': parameters,
         'rows': [{'dataset': row.dataset, 'degradation': row.degradation, **row.values, 'paper_psnr': row.paper,
                   'difference': row.difference, 'missing': row.missing} for row in rows]}, indent=2) + '\n'
