@@ -50,7 +50,7 @@ def check_types(cls: type, section: Mapping[str, Any], where: str) -> None:
 def suggest(word: object, known: list[str]) -> str:
     """The end of an error message: the nearest valid word and all of them."""
     near = difflib.get_close_matches(str(word), known, 1)
-    return (f'; did you mean {near[0]!r}?' if near else '') + f' Valid ones: {", ".join(sorted(known))}'
+    return (f'; did you mean {near[0]!r}?' if near else '.') + f' Valid ones: {", ".join(sorted(known))}'
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,7 @@ class DatasetOptions:
     num_patches: Crops D of one image, which share one degradation.
     degradation: A section (see `Degradation`), or the papers' `setting1` or `setting2`.
     pairs: Train on finished pairs (lq, gt), made on the CPU, as BasicSR's own models expect.
+    center_crop: Edge of the square that is cut from the middle of each HR image before it is degraded; for testing.
     seed: Sample i of epoch e is a function of (seed, e, i); by default the run's `manual_seed`.
     """
 
@@ -116,6 +117,7 @@ class DatasetOptions:
     use_hflip: bool = True
     use_rot: bool = True
     pairs: bool = False
+    center_crop: Optional[int] = None
     seed: int = 0
     benchmark: Optional[str] = None
     use_shuffle: bool = True
@@ -134,3 +136,7 @@ class DatasetOptions:
             raise ValueError(f'num_patches must be 1 or more, got {self.num_patches}')
         if self.pairs and self.num_patches != 1:
             raise ValueError(f'pairs: true needs num_patches: 1, got {self.num_patches}')
+        if self.center_crop is not None and (not isinstance(self.center_crop, int) or self.center_crop < 1):
+            raise ValueError(f'center_crop must be a whole number from 1 upwards, got {self.center_crop!r}')
+        if self.center_crop is not None and self.phase == 'train':
+            raise ValueError('center_crop is for testing; crops for training have gt_size')

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from lightbsr_arch.basicsr_compat import SampleIndex
 from lightbsr_arch.data.blind_degradation_dataset import BlindDegradationDataset, flip_and_rotate, list_images
-from lightbsr_arch.degradations import Degradation, degrade, isotropic_kernel
+from lightbsr_arch.degradations import Degradation, compress_jpeg, degrade, isotropic_kernel, motion_kernel
 
 Sample = dict[str, Any]
 
@@ -227,6 +227,44 @@ def test_test_images_are_cut_at_the_bottom_and_right(tmp_path: Path, scale: int,
     assert torch.equal(sample['gt'], expected) and sample['lq'].shape == (3, size[0] // scale, size[1] // scale)
 
 
+def test_draws_of_a_known_sample_have_not_changed(images: Path) -> None:
+    """A seed of noise and a level as they were before degradations had motion and jpeg: results stay comparable."""
+    sample = train_set(images, seed=5)[SampleIndex(2, 3, 14)]
+    assert sample['noise_seed'] == 1316944536612831703 and sample['noise'].item() == pytest.approx(5.170867443)
+
+
+def test_jpeg_comes_last(images: Path) -> None:
+    compressed = test_set(images, degradation={'sigma': 1.2, 'jpeg': 40})[0]
+    plain = test_set(images, degradation={'sigma': 1.2})[0]
+    assert compressed['jpeg'] == 40 and 'jpeg' not in plain
+    assert torch.equal(compressed['lq'], compress_jpeg(plain['lq'], 40)) and not torch.equal(compressed['lq'], plain['lq'])
+
+
+def test_motion_is_a_kernel_like_others(images: Path) -> None:
+    sample = test_set(images, degradation={'motion': 9, 'theta': 0})[0]
+    assert torch.equal(sample['kernel'], motion_kernel(9, 0)[0])
+    assert torch.equal(sample['lq'], degrade(sample['gt'][None], motion_kernel(9, 0), 4)[0])
+
+
+def test_jpeg_in_training_needs_pairs(images: Path) -> None:
+    compression = {'sigma': [1, 2], 'noise': [0, 5], 'jpeg': [30, 95]}
+    with pytest.raises(ValueError, match='degradation.jpeg works on the CPU alone.*set pairs: true'):
+        train_set(images, degradation=compression, num_patches=1)
+    pairs, without = (train_set(images, degradation=d, num_patches=1, pairs=True)
+                      for d in (compression, {'sigma': [1, 2], 'noise': [0, 5]}))
+    for compressed, plain in zip(pairs, without, strict=True):
+        assert 30 <= compressed['jpeg'] <= 95
+        assert torch.equal(compressed['lq'], compress_jpeg(plain['lq'], compressed['jpeg']))
+
+
+@pytest.mark.parametrize('size, rows, columns', [(32, slice(24, 56), slice(32, 64)), (33, slice(23, 55), slice(31, 63)),
+                                                 (88, slice(0, 80), slice(4, 92)), (200, slice(0, 80), slice(0, 96))])
+def test_the_middle_is_cut_before_degrading(images: Path, size: int, rows: slice, columns: slice) -> None:
+    whole, cut = (test_set(images, degradation={'sigma': 1.2}, center_crop=crop)[0] for crop in (None, size))
+    assert torch.equal(cut['gt'], whole['gt'][:, rows, columns])
+    assert torch.equal(cut['lq'], degrade(cut['gt'][None], isotropic_kernel(1.2), 4)[0])
+
+
 # ---------------------------------------------------------------------------------------------- files
 def write_lmdb(root: Path, target: Path) -> None:
     """BasicSR's layout: keys without suffix, `meta_info.txt` with `name.png (h,w,c) compression`."""
@@ -348,6 +386,7 @@ def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize('changes, message', [
     ({'gt_sise': 32}, "unknown key 'gt_sise'; did you mean 'gt_size'"), ({'gt_size': 30}, 'gt_size .30. must be a multiple'), ({'gt_size': 8}, 'gt_size .8. must be'),
     ({'num_patches': 0}, 'num_patches must be 1 or more'), ({'pairs': True}, 'pairs: true needs num_patches: 1'),
+    ({'center_crop': 32}, 'center_crop is for testing'), ({'center_crop': 0}, 'center_crop must be a whole number'),
     ({'degradation': 'setting7'}, 'setting7'), ({'degradation': {'sigma': [4, 1]}}, 'sigma')])
 def test_wrong_options_are_refused(images: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from basicsr.utils.matlab_functions import imresize as basicsr_imresize
 from torch import Tensor
 
-from lightbsr_arch.degradations import (Degradation, anisotropic_kernel, benchmark_degradations, degrade, fit_pca_basis,
-                                        imresize, isotropic_kernel, parse_degradation, release_pca_kernels,
-                                        training_degradation)
+from lightbsr_arch.degradations import (Degradation, anisotropic_kernel, benchmark_degradations, compress_jpeg, degrade,
+                                        fit_pca_basis, imresize, isotropic_kernel, motion_kernel, parse_degradation,
+                                        release_pca_kernels, training_degradation)
 from lightbsr_arch.degradations.pipeline import blur
 from tests import upstream_weights
 
@@ -86,6 +86,64 @@ def test_a_batch_of_kernels_is_the_single_ones() -> None:
 def test_impossible_kernels_are_refused(arguments: tuple[Any, ...]) -> None:
     with pytest.raises(ValueError, match='must be (odd|positive)'):
         anisotropic_kernel(*arguments)
+
+
+@pytest.mark.parametrize('theta', [0, 0.3, math.pi / 4, 2.0])
+def test_a_motion_of_one_pixel_is_none(theta: float) -> None:
+    assert torch.equal(motion_kernel(1, theta)[0].flatten().nonzero(), torch.tensor([[220]]))
+    assert motion_kernel(1, theta).sum() == 1
+
+
+@pytest.mark.parametrize('length, row', [(5, [1 / 5] * 5), (2, [1 / 4, 1 / 2, 1 / 4]), (21, [1 / 21] * 21),
+                                         (3.5, [1 / 14, 4 / 14, 4 / 14, 4 / 14, 1 / 14])])
+def test_a_horizontal_motion_is_its_row_worked_out_by_hand(length: float, row: list[float]) -> None:
+    """Length 3.5 ends 1.25 pixels from the centre, so that the pixels at 2 have 1 - 0.75 = 1/4 of a full one."""
+    expected, half = torch.zeros(21, 21), len(row) // 2
+    expected[10, 10 - half:11 + half] = torch.tensor(row)
+    torch.testing.assert_close(motion_kernel(length, 0)[0], expected, rtol=0, atol=1e-7)
+    torch.testing.assert_close(motion_kernel(length, math.pi / 2)[0], expected.T, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize('theta', [0.3, math.pi / 4, 1.2, 2.5, 4.0])
+def test_a_motion_goes_in_the_direction_asked_for(theta: float) -> None:
+    kernel = motion_kernel(15, theta)[0].double()
+    y, x = torch.meshgrid(torch.arange(-10.0, 11), torch.arange(-10.0, 11), indexing='ij')
+    xx, yy, xy = ((kernel * product).sum().item() for product in (x * x, y * y, x * y))
+    assert kernel.sum().item() == pytest.approx(1, abs=1e-6)
+    assert [(kernel * x).sum().item(), (kernel * y).sum().item()] == pytest.approx([0, 0], abs=1e-6)
+    assert math.atan2(2 * xy, xx - yy) / 2 % math.pi == pytest.approx(theta % math.pi, abs=0.02)
+    assert xx + yy == pytest.approx((15**2 - 1) / 12, rel=0.1)  # the variance of 15 equal pixels
+
+
+def test_a_batch_of_motions_is_the_single_ones() -> None:
+    lengths, theta = torch.tensor([3.0, 9.0]), torch.tensor([0.1, 2.0])
+    torch.testing.assert_close(motion_kernel(lengths, theta), torch.cat([motion_kernel(3, 0.1), motion_kernel(9, 2.0)]))
+
+
+@pytest.mark.parametrize('arguments', [(0.5, 0), (22, 0), (float('nan'), 0), (8, 0, 7), (5, 0, 20)])
+def test_impossible_motions_are_refused(arguments: tuple[Any, ...]) -> None:
+    with pytest.raises(ValueError, match='must (be odd|lie between 1 and)'):
+        motion_kernel(*arguments)
+
+
+# ---------------------------------------------------------------------------------------------- JPEG
+def test_jpeg_loses_more_at_lower_quality() -> None:
+    image = (imresize(torch.rand(1, 3, 12, 16), 4).clamp(0, 1)[0] * 255).round() / 255
+    before = image.clone()
+    errors = [(compress_jpeg(image, quality) - image).square().mean().item() for quality in (100, 90, 70, 40, 10)]
+    assert errors == sorted(errors) and 0 < errors[0] < 3e-3 < errors[-1]
+    assert torch.equal(image, before)
+
+
+@pytest.mark.parametrize('size', [(8, 8), (7, 13)])
+def test_jpeg_keeps_grays_and_channel_order(size: tuple[int, int]) -> None:
+    gray = torch.full((3, *size), 128 / 255)
+    assert torch.equal(compress_jpeg(gray, 75), gray)
+    red = torch.zeros(3, *size)
+    red[0] = 200 / 255
+    compressed = compress_jpeg(red, 95)
+    torch.testing.assert_close(compressed, red, rtol=0, atol=3 / 255)
+    assert torch.equal(compressed, (compressed * 255).round() / 255) and compressed.dtype == torch.float32
 
 
 # ---------------------------------------------------------------------------------------------- imresize
@@ -262,6 +320,9 @@ def test_sizes_that_do_not_fit_are_refused(size: tuple[int, int], kernels: int, 
     {'lambda_1': 1, 'theta': 0}, {'sigma': 0}, {'sigma': -1.0}, {'sigma': (2, 1)}, {'sigma': (1, 2, 3)}, {'sigma': ()},
     {'sigma': '1.2'}, {'sigma': (0.2, '4')}, {'sigma': float('nan')}, {'sigma': float('inf')}, {'sigma': (0, 4)},
     {'sigma': 1, 'noise': -1}, {'sigma': 1, 'noise': None}, {'sigma': 1, 'noise': (25, 0)},
+    {'motion': 5}, {'motion': 5, 'theta': 0, 'sigma': 1}, {'motion': 5, 'theta': 0, 'lambda_1': 1, 'lambda_2': 1},
+    {'motion': 0.5, 'theta': 0}, {'motion': (1, 22), 'theta': 0}, {'motion': '5', 'theta': 0}, {'jpeg': 50},
+    {'sigma': 1, 'jpeg': 0}, {'sigma': 1, 'jpeg': 101}, {'sigma': 1, 'jpeg': (90, 30)}, {'sigma': 1, 'jpeg': (90, 101)},
     {'lambda_1': 0, 'lambda_2': 1, 'theta': 0}, {'lambda_1': 1, 'lambda_2': 1, 'theta': (180, 0)}], ids=str)
 def test_impossible_degradations_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match='degradation'):
@@ -272,7 +333,10 @@ def test_impossible_degradations_are_refused(values: dict[str, Any]) -> None:
     ({'sigma': 1.2}, 'sigma1.2', True), ({'sigma': 2}, 'sigma2', True), ({'sigma': (0.2, 4.0)}, 'sigma0.2-4', False),
     ({'sigma': 1.2, 'noise': 10.0}, 'sigma1.2_noise10', True), ({'sigma': 1.2, 'noise': (0, 25)}, 'sigma1.2_noise0-25', False),
     ({'theta': 45, 'lambda_1': 3.5, 'lambda_2': 2.0, 'noise': 5}, 'theta45_lambda3.5x2_noise5', True),
-    ({'theta': (0, 180), 'lambda_1': 3.5, 'lambda_2': 2.0}, 'theta0-180_lambda3.5x2', False)], ids=str)
+    ({'theta': (0, 180), 'lambda_1': 3.5, 'lambda_2': 2.0}, 'theta0-180_lambda3.5x2', False),
+    ({'motion': 9, 'theta': 45}, 'theta45_motion9', True), ({'motion': (1, 21), 'theta': 0}, 'theta0_motion1-21', False),
+    ({'sigma': 1.2, 'jpeg': 40}, 'sigma1.2_jpeg40', True),
+    ({'motion': 9, 'theta': 0, 'noise': 5, 'jpeg': (30, 95)}, 'theta0_motion9_noise5_jpeg30-95', False)], ids=str)
 def test_degradations_have_short_names(values: dict[str, Any], label: str, is_point: bool) -> None:
     degradation = Degradation(**values)
     assert (degradation.label, degradation.is_point) == (label, is_point)
@@ -307,6 +371,41 @@ def test_sampling_leaves_the_global_random_state_alone() -> None:
     assert np.array_equal(before[0], np.random.get_state()[1]) and torch.equal(before[1], torch.get_rng_state())
 
 
+def test_motion_and_quality_are_drawn_from_their_ranges() -> None:
+    degradation, rng = Degradation(motion=(3, 7), theta=(0, 180), jpeg=(30, 40)), np.random.default_rng(0)
+    assert {degradation.sample_jpeg(rng) for _ in range(200)} == set(range(30, 41))
+    nonzero = (degradation.sample_kernels(rng, 100) > 0).sum((1, 2))
+    assert 5 <= nonzero.min() < nonzero.max() <= 40
+    state = rng.bit_generator.state
+    assert Degradation(sigma=1).sample_jpeg(rng) is None and rng.bit_generator.state == state
+
+
+SETTING_1, SETTING_2 = {'sigma': (0.2, 4.0)}, {'lambda_1': (0.2, 4.0), 'lambda_2': (0.2, 4.0), 'theta': (0, 180), 'noise': (0, 25)}
+
+
+@pytest.mark.parametrize('point, in_setting_1, in_setting_2', [
+    ({'sigma': 0.2}, True, True), ({'sigma': 4}, True, True), ({'sigma': 4.1}, False, False), ({'sigma': 0.1}, False, False),
+    ({'sigma': 2, 'noise': 5}, False, True), ({'sigma': 2, 'noise': 26}, False, False),
+    ({'lambda_1': 2, 'lambda_2': 2, 'theta': 77}, True, True), ({'lambda_1': 2, 'lambda_2': 1, 'theta': 0}, False, True),
+    ({'lambda_1': 2, 'lambda_2': 1, 'theta': 270, 'noise': 25}, False, True),
+    ({'lambda_1': 2, 'lambda_2': 5, 'theta': 0}, False, False), ({'lambda_1': 5, 'lambda_2': 5, 'theta': 0}, False, False),
+    ({'motion': 3, 'theta': 0}, False, False), ({'sigma': 2, 'jpeg': 100}, False, False)], ids=str)
+def test_a_setting_covers_what_it_may_draw(point: dict[str, Any], in_setting_1: bool, in_setting_2: bool) -> None:
+    point = Degradation(**point)
+    assert Degradation(**SETTING_1).covers(point) == in_setting_1
+    assert Degradation(**SETTING_2).covers(point) == in_setting_2
+
+
+@pytest.mark.parametrize('section, point, is_covered', [
+    ({'lambda_1': 2, 'lambda_2': 1, 'theta': (150, 190)}, {'lambda_1': 2, 'lambda_2': 1, 'theta': 5}, True),
+    ({'lambda_1': 2, 'lambda_2': 1, 'theta': (150, 190)}, {'lambda_1': 2, 'lambda_2': 1, 'theta': 20}, False),
+    ({'motion': (1, 9), 'theta': 0}, {'motion': 9, 'theta': 180}, True), ({'motion': (1, 9), 'theta': 0}, {'motion': 9, 'theta': 1}, False),
+    ({'motion': (1, 9), 'theta': (0, 180)}, {'sigma': 1}, False),
+    ({'sigma': 1, 'jpeg': (30, 90)}, {'sigma': 1, 'jpeg': 30}, True), ({'sigma': 1, 'jpeg': (30, 90)}, {'sigma': 1}, False)], ids=str)
+def test_angles_repeat_and_kinds_do_not_mix(section: dict[str, Any], point: dict[str, Any], is_covered: bool) -> None:
+    assert Degradation(**section).covers(Degradation(**point)) == is_covered
+
+
 @pytest.mark.parametrize('scale', [2, 3, 4])
 def test_training_settings_are_the_papers(scale: int) -> None:
     width = (0.2, scale)
@@ -333,6 +432,7 @@ def test_anisotropic_benchmarks_are_the_nine_kernels_in_the_papers_order(setting
 
 @pytest.mark.parametrize('section, expected', [
     ({'sigma': [0.2, 4.0]}, Degradation(sigma=(0.2, 4.0))), ({'sigma': 1.2, 'noise': 5}, Degradation(sigma=1.2, noise=5)),
+    ({'motion': [1, 9], 'theta': 0, 'jpeg': 40}, Degradation(motion=(1, 9), theta=0, jpeg=40)),
     ({'theta': [0, 180], 'lambda_1': 1, 'lambda_2': [1, 2]}, Degradation(theta=(0, 180), lambda_1=1, lambda_2=(1, 2)))], ids=str)
 def test_sections_of_option_files_are_read(section: dict[str, Any], expected: Degradation) -> None:
     assert parse_degradation(section, 4) == expected
@@ -340,6 +440,7 @@ def test_sections_of_option_files_are_read(section: dict[str, Any], expected: De
 
 @pytest.mark.parametrize('section, message', [
     ('setting3', 'setting3.*setting1 and setting2'), ({'sgima': 1.0}, "unknown key 'sgima'.*sigma"),
+    ({'sigma': 1, 'jpg': 40}, "unknown key 'jpg'.*jpeg"), ({'sigma': 1, 'jpeg': 400}, 'jpeg must be.*from 1 to 100, got 400'),
     ({'sigma': [4, 0.2]}, r'sigma must be.*got \(4, 0.2\)'), ({}, 'either sigma'), (None, 'degradation'), (5, 'degradation'),
     (['setting1'], 'degradation')], ids=str)
 def test_wrong_sections_are_refused(section: Any, message: str) -> None:

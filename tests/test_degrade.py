@@ -85,6 +85,16 @@ def test_ranges_keep_what_was_drawn(images: Path, tmp_path: Path, run_cli: RunCl
         assert np.array_equal(kernel, sample['kernel']) and noise == sample['noise']
 
 
+def test_motion_and_compression(images: Path, tmp_path: Path, run_cli: RunCli) -> None:
+    assert run_cli('degrade', images, 'out', '--degradation', 'sigma=2', 'jpeg=40') == 0
+    check_against_dataset(images, tmp_path / 'out', 'sigma2_jpeg40', 4, {'sigma': 2, 'jpeg': 40})
+    assert run_cli('degrade', images, 'out', '--force', '--degradation', 'motion=3:9', 'theta=45', 'jpeg=40:80') == 0
+    dataset = check_against_dataset(images, tmp_path / 'out', 'theta45_motion3-9_jpeg40-80', 4,
+                                    {'motion': [3, 9], 'theta': 45, 'jpeg': [40, 80]})
+    drawn = np.load(tmp_path / 'out/theta45_motion3-9_jpeg40-80/kernels.npz')
+    assert drawn['jpeg'].tolist() == [sample['jpeg'] for sample in dataset]
+
+
 def test_jpegs_become_pngs_of_the_same_name(images: Path, tmp_path: Path, run_cli: RunCli) -> None:
     image = cv2.imread(str(images / 'image_0.png'))
     cv2.imwrite(str(images / 'nested/ein Bild.v2.JPG'), image)

@@ -17,17 +17,20 @@ OUTPUT then holds
   HR/...                   the HR images, cut at the bottom and right to a multiple of the scale
   <degradation>/LR/...     the LR images, under the same names, for each degradation
   <degradation>/kernel.npy the blur kernel, (21, 21); with ranges, kernels.npz holds what was drawn for each image:
-                           names (N), kernels (N, 21, 21), noise (N)
+                           names (N), kernels (N, 21, 21), noise (N), and jpeg (N) where images are compressed
 
 Settings: setting1 (isotropic, widths 1.2, 2.4, 3.6 at x4), setting2 (nine anisotropic kernels x noise 5 and 10),
 nine_kernels (those without noise), gaussian8 (eight isotropic kernels).
-A degradation is sigma (isotropic), or lambda_1, lambda_2 and theta (anisotropic); noise is optional. Widths are standard
-deviations in HR pixels, theta is in degrees, noise in 8-bit units. LOW:HIGH is a range to draw from, for each image.
+A degradation is sigma (isotropic), or lambda_1, lambda_2 and theta (anisotropic), or motion and theta (a straight
+motion blur); noise and jpeg (the quality of a compression) are optional. Widths are standard deviations in HR pixels,
+motion is a length in HR pixels, theta is in degrees, noise in 8-bit units. LOW:HIGH is a range to draw from, for each
+image.
 
   basicsr degrade datasets/benchmarks/Set5/HR Set5_LR
   basicsr degrade datasets/benchmarks/Set5/HR Set5_LR --setting setting2 --scale 2
   basicsr degrade datasets/benchmarks/Set5/HR Set5_LR --degradation sigma=2.4
   basicsr degrade datasets/benchmarks/Set5/HR Set5_LR --degradation theta=30 lambda_1=3.5 lambda_2=1.5 noise=0:25
+  basicsr degrade datasets/benchmarks/Set5/HR Set5_LR --degradation motion=15 theta=45 jpeg=40
 """
 SETTINGS = ('setting1', 'setting2', 'nine_kernels', 'gaussian8')
 
@@ -117,13 +120,15 @@ def _write(dataset: BlindDegradationDataset, output: str) -> None:
     from tqdm import tqdm
     folder = os.path.join(output, dataset.degradation.label)
     names = [_png(name) for name in dataset.names]
-    kernels, noise = [], []
+    kernels, noise, qualities = [], [], []
     for name, sample in zip(names, tqdm(dataset, desc=dataset.degradation.label, unit='image')):
         imwrite(tensor2img(sample['gt']), os.path.join(output, 'HR', name))
         imwrite(tensor2img(sample['lq']), os.path.join(folder, 'LR', name))
         kernels.append(sample['kernel'].numpy())
         noise.append(float(sample['noise']))
+        qualities.append(sample.get('jpeg'))
     if dataset.degradation.is_point:
         np.save(os.path.join(folder, 'kernel.npy'), kernels[0])
     else:
-        np.savez(os.path.join(folder, 'kernels.npz'), names=names, kernels=kernels, noise=noise)
+        compression = {} if dataset.degradation.jpeg is None else {'jpeg': qualities}
+        np.savez(os.path.join(folder, 'kernels.npz'), names=names, kernels=kernels, noise=noise, **compression)

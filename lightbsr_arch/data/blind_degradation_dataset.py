@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from .. import config
 from ..basicsr_compat import SampleIndex
-from ..degradations import KERNEL_SIZE, degrade, parse_degradation
+from ..degradations import KERNEL_SIZE, compress_jpeg, degrade, parse_degradation
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 
@@ -32,7 +32,8 @@ class BlindDegradationDataset(Dataset):
     the position in the enlarged epoch, with any number of workers.
 
     Testing, and training with `pairs: true`, yields `lq` (3, h, w), `gt` (3, H, W), `lq_path`, `gt_path`, `kernel` and
-    `noise`, degraded on the CPU. Testing draws from the image's name and the degradation alone: the same in every run.
+    `noise`, degraded on the CPU; and `jpeg`, a quality, if LR images are compressed. Testing draws from the image's
+    name and the degradation alone: the same in every run.
 
     Args:
         opt: The option file's section, see `config.DatasetOptions`.
@@ -49,6 +50,10 @@ class BlindDegradationDataset(Dataset):
             raise ValueError(f'datasets: {self.options.name}: gt_size ({self.options.gt_size}) must be more than '
                              f'{KERNEL_SIZE // 2}, half a blur kernel')
         self.degradation = parse_degradation(self.options.degradation, self.options.scale)
+        if self.options.phase == 'train' and not self.options.pairs and self.degradation.jpeg is not None:
+            raise ValueError(f'datasets: {self.options.name}: degradation.jpeg works on the CPU alone, but the model '
+                             'degrades the images: set pairs: true (finished pairs from the data set), or leave jpeg '
+                             'out')
         self.is_lmdb = self.options.dataroot_gt.rstrip('/').endswith('.lmdb')
         if self.options.io_backend and (self.options.io_backend.get('type') == 'lmdb') != self.is_lmdb:
             raise ValueError(f'datasets: {self.options.name}: io_backend is {self.options.io_backend.get("type")}, but '
@@ -80,6 +85,8 @@ class BlindDegradationDataset(Dataset):
         return self._finish(sample) | {'lq_path': path, 'gt_path': path}
 
     def _test_sample(self, image: np.ndarray, name: str) -> dict[str, Any]:
+        if self.options.center_crop is not None:
+            image = center_crop(image, self.options.center_crop)
         height, width = (size - size % self.options.scale for size in image.shape[:2])
         stem = os.path.splitext(os.path.basename(name))[0]
         rng = np.random.default_rng(zlib.crc32(f'{stem} {self.degradation.label}'.encode()))
@@ -87,13 +94,17 @@ class BlindDegradationDataset(Dataset):
         return self._finish(sample) | {'lq_path': self._path(name), 'gt_path': self._path(name)}
 
     def _draw_degradation(self, rng: np.random.Generator) -> dict[str, Any]:
-        return {'kernel': self.degradation.sample_kernels(rng, 1)[0], 'noise': self.degradation.sample_noise(rng, 1)[0],
-                'noise_seed': int(rng.integers(2**62))}
+        drawn = {'kernel': self.degradation.sample_kernels(rng, 1)[0],
+                 'noise': self.degradation.sample_noise(rng, 1)[0], 'noise_seed': int(rng.integers(2**62))}
+        quality = self.degradation.sample_jpeg(rng)
+        return drawn if quality is None else drawn | {'jpeg': quality}
 
     def _finish(self, sample: dict[str, Any]) -> dict[str, Any]:
         generator = torch.Generator().manual_seed(sample.pop('noise_seed'))
-        lq = degrade(sample['gt'], sample['kernel'][None], self.options.scale, sample['noise'], generator)
-        return sample | {'lq': lq[0], 'gt': sample['gt'][0]}
+        lq = degrade(sample['gt'], sample['kernel'][None], self.options.scale, sample['noise'], generator)[0]
+        if 'jpeg' in sample:
+            lq = compress_jpeg(lq, sample['jpeg'])
+        return sample | {'lq': lq, 'gt': sample['gt'][0]}
 
     def _path(self, name: str) -> str:
         return os.path.join(self.options.dataroot_gt, name)
@@ -147,6 +158,12 @@ def list_images(root: str, meta_info_file: str | None = None) -> list[str]:
     if not names:
         raise ValueError(f'{os.path.abspath(root)} holds no images ({", ".join(IMAGE_SUFFIXES)})')
     return sorted(names)
+
+
+def center_crop(image: np.ndarray, size: int) -> np.ndarray:
+    """At most (size, size, 3) of (H, W, 3); a shorter side stays whole."""
+    top, left = (max(length - size, 0) // 2 for length in image.shape[:2])
+    return image[top:top + size, left:left + size]
 
 
 def random_crop(rng: np.random.Generator, image: np.ndarray, size: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .kernels import anisotropic_kernel
+from .kernels import KERNEL_SIZE, anisotropic_kernel, motion_kernel
 
 Range = float | tuple[float, float]
 
@@ -20,10 +20,12 @@ class Degradation:
 
     sigma: Width of an isotropic kernel in HR pixels.
     lambda_1, lambda_2, theta: Widths of an anisotropic kernel and the angle of its first axis in degrees.
+    motion, theta: Length of a straight motion blur in HR pixels and its direction in degrees.
     noise: Standard deviation of the noise in 8-bit units.
+    jpeg: Quality (1 to 100) of a JPEG compression of the LR image, after the noise; left out, there is none.
 
     Raises:
-        ValueError: neither or both kinds of kernel, a range the wrong way round, a width that is not positive.
+        ValueError: no kind of kernel or several, a range the wrong way round, a width that is not positive.
     """
 
     sigma: Optional[Range] = None
@@ -31,25 +33,26 @@ class Degradation:
     lambda_2: Optional[Range] = None
     theta: Optional[Range] = None
     noise: Range = 0.0
+    motion: Optional[Range] = None
+    jpeg: Optional[Range] = None
 
     def __post_init__(self) -> None:
-        anisotropic = [self.lambda_1, self.lambda_2, self.theta]
-        if (self.sigma is None) == any(v is None for v in anisotropic) or (
-                self.sigma is not None and any(v is not None for v in anisotropic)):
+        given = {key for key in ('sigma', 'lambda_1', 'lambda_2', 'theta', 'motion') if getattr(self, key) is not None}
+        if given not in KINDS_OF_KERNEL:
             raise ValueError('a degradation needs either sigma (isotropic) or lambda_1, lambda_2 and theta in degrees '
-                             f'(anisotropic), got {self}')
-        for name, least in (('sigma', 1e-3), ('lambda_1', 1e-3), ('lambda_2', 1e-3), ('theta', -360), ('noise', 0)):
-            self._check_range(name, least)
+                             f'(anisotropic) or motion and theta, got {self}')
+        for name, (least, most) in LIMITS.items():
+            self._check_range(name, least, most)
 
-    def _check_range(self, name: str, least: float) -> None:
+    def _check_range(self, name: str, least: float, most: float) -> None:
         value = getattr(self, name)
         if value is None and name != 'noise':
             return
-        ends = value if isinstance(value, (tuple, list)) else (value, value)
+        ends = _ends(value)
         are_numbers = len(ends) == 2 and all(isinstance(v, (int, float)) for v in ends)
-        if not are_numbers or not least <= ends[0] <= ends[1] < math.inf:
-            raise ValueError(f'degradation.{name} must be a number or a range [low, high] from {least:g} upwards, '
-                             f'got {value!r}')
+        if not are_numbers or not least <= ends[0] <= ends[1] <= most or ends[1] == math.inf:
+            limits = f'from {least:g} ' + ('upwards' if most == math.inf else f'to {most:g}')
+            raise ValueError(f'degradation.{name} must be a number or a range [low, high] {limits}, got {value!r}')
 
     @property
     def is_point(self) -> bool:
@@ -67,14 +70,33 @@ class Degradation:
         def text(value: Range) -> str:
             return f'{value:g}' if isinstance(value, (int, float)) else f'{value[0]:g}-{value[1]:g}'
         kernel = (f'sigma{text(self.sigma)}' if self.sigma is not None else
+                  f'theta{text(self.theta)}_motion{text(self.motion)}' if self.motion is not None else
                   f'theta{text(self.theta)}_lambda{text(self.lambda_1)}x{text(self.lambda_2)}')
-        return kernel + (f'_noise{text(self.noise)}' if self.noise != 0 else '')
+        noise = f'_noise{text(self.noise)}' if self.noise != 0 else ''
+        return kernel + noise + (f'_jpeg{text(self.jpeg)}' if self.jpeg is not None else '')
+
+    def covers(self, point: Degradation) -> bool:
+        """Whether a degradation of single values could have been drawn from this one.
+
+        An isotropic kernel is an anisotropic one of any angle, and angles repeat after 180 degrees.
+        """
+        is_round = point.motion is None and point._widths[0] == point._widths[1]
+        has_angle = is_round or (self.theta is not None and _is_within_angles(point.theta, self.theta))
+        own, others = ((*d._widths, d.motion, d.noise, d.jpeg) for d in (self, point))
+        return has_angle and all(_is_within(value, range_) for value, range_ in zip(others, own))
+
+    @property
+    def _widths(self) -> tuple[Optional[Range], Optional[Range]]:
+        return (self.lambda_1, self.lambda_2) if self.sigma is None else (self.sigma, self.sigma)
 
     def sample_kernels(self, rng: np.random.Generator, num: int) -> Tensor:
         """(num, 21, 21)."""
         if self.sigma is not None:
             sigma = _draw(rng, self.sigma, num)
             return anisotropic_kernel(sigma, sigma, 0.0)
+        if self.motion is not None:
+            length, theta = (_draw(rng, v, num) for v in (self.motion, self.theta))
+            return motion_kernel(length, theta * math.pi / 180)
         lambda_1, lambda_2, theta = (_draw(rng, v, num) for v in (self.lambda_1, self.lambda_2, self.theta))
         return anisotropic_kernel(lambda_1, lambda_2, theta * math.pi / 180)
 
@@ -82,10 +104,34 @@ class Degradation:
         """(num,) levels in 8-bit units, float32."""
         return _draw(rng, self.noise, num).float()
 
+    def sample_jpeg(self, rng: np.random.Generator) -> Optional[int]:
+        """A quality, or None (and nothing is drawn) without compression."""
+        return None if self.jpeg is None else round(_draw(rng, self.jpeg, 1).item())
+
+
+KINDS_OF_KERNEL = {'sigma'}, {'lambda_1', 'lambda_2', 'theta'}, {'motion', 'theta'}
+LIMITS = {'sigma': (1e-3, math.inf), 'lambda_1': (1e-3, math.inf), 'lambda_2': (1e-3, math.inf),
+          'theta': (-360, math.inf), 'noise': (0, math.inf), 'motion': (1, KERNEL_SIZE), 'jpeg': (1, 100)}
+
+
+def _ends(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+
 
 def _draw(rng: np.random.Generator, value: Range, num: int) -> Tensor:
-    low, high = value if isinstance(value, (tuple, list)) else (value, value)
-    return torch.from_numpy(rng.uniform(low, high, num))
+    return torch.from_numpy(rng.uniform(*_ends(value), num))
+
+
+def _is_within(value: Optional[float], range_: Optional[Range]) -> bool:
+    if value is None or range_ is None:
+        return value is range_
+    low, high = _ends(range_)
+    return low <= value <= high
+
+
+def _is_within_angles(theta: float, range_: Range) -> bool:
+    low, high = _ends(range_)
+    return (theta - low) % 180 <= high - low
 
 
 # The release fits its PCA on variances up to 10.1, whatever the training range; their lower end is not published.

@@ -1,0 +1,68 @@
+"""`basicsr robustness`: maps of PSNR over blur and noise, in and out of the training range."""
+from __future__ import annotations
+
+import argparse
+import os
+from types import ModuleType
+
+DESCRIPTION = """\
+Tests methods over grids of degradations, such as blur width x noise level, within the range they were trained on and
+beyond it, and draws heat maps with one colour scale in which the training range is framed and the worst case named."""
+EPILOG = """\
+It writes to ./results/<name>/
+  <map>_<metric>.png, .pdf  a figure for each map and metric, and one of differences if the option file has a reference
+  robustness.md, .csv       for each map and method: the means in and out of range, the worst case, and how much better
+                            the best other method is there
+  robustness.json           all cells
+
+After an interruption the same command goes on where it stopped: what was computed with the same weights, images and
+degradations is kept. A GPU is used where there is one.
+
+The option file names folders of images, methods (files of weights, or network: and weights:) and maps, whose rows and
+columns are keys of a degradation: sigma, lambda_1, lambda_2, theta, noise, motion (length of a straight motion blur)
+and jpeg (quality). options/robustness_setting1.yml shows all keys.
+
+  basicsr robustness -opt options/robustness_setting1.yml
+  basicsr robustness -opt options/robustness_setting2.yml --skip-missing
+"""
+
+
+def run(arguments: list[str]) -> int:
+    parsed = _parse(arguments)
+    heat_maps, robustness, tables = _modules()
+    try:
+        options = robustness.read(parsed.opt)
+    except OSError as error:
+        raise ValueError(f'cannot read the option file {parsed.opt} (-opt): {error.strerror}') from error
+    import torch
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    methods, skipped = robustness.load_methods(options, parsed.skip_missing, device)
+    print(*skipped, sep='\n', end='\n' * bool(skipped))
+    folder = os.path.join('results', options.name)
+    panels = robustness.run(options, methods, folder)
+    rows = tables.summaries(options, panels)
+    texts = {'md': tables.markdown(options, rows), 'csv': tables.as_csv(rows)}
+    for suffix, text in texts.items():
+        robustness.write_whole(os.path.join(folder, f'robustness.{suffix}'), text)
+    print(texts['md'], *heat_maps.draw_all(options, panels, folder), sep='\n')
+    return 0
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog='basicsr robustness', description=DESCRIPTION, epilog=EPILOG,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('-opt', required=True, metavar='FILE', help='option file (yml)')
+    parser.add_argument('--skip-missing', action='store_true', help='leave out methods whose weights are not there')
+    return parser.parse_args(arguments)
+
+
+def _modules() -> tuple[ModuleType, ModuleType, ModuleType]:
+    """Before minutes of work: matplotlib may be missing."""
+    from .. import plugin
+    plugin.register()
+    from ..evaluation import robustness, robustness_tables
+    try:
+        from ..evaluation.plots import heat_maps
+    except ModuleNotFoundError as error:
+        raise ValueError(f'figures need {error.name}: pip install {error.name}') from error
+    return heat_maps, robustness, robustness_tables

@@ -1,0 +1,334 @@
+"""Maps of PSNR and SSIM over two keys of a degradation, for several methods, in and out of their training range.
+
+Figures are the papers': on Y, `scale` pixels cut at each border, mean over images. Images are degraded as by
+`basicsr test`, the same in every run.
+"""
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Optional
+
+import numpy as np
+import torch
+from basicsr.metrics import calculate_psnr, calculate_ssim
+from basicsr.utils import tensor2img
+from tqdm import tqdm
+
+from .. import config, option_files
+from ..data.blind_degradation_dataset import BlindDegradationDataset
+from ..degradations import Degradation, parse_degradation
+from .manifest import sha256
+from .networks import Method, load_method
+
+METRICS = {'psnr': calculate_psnr, 'ssim': calculate_ssim}
+RECORD = 'robustness.json'
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A key of a degradation and its values along a map's edge."""
+
+    key: str
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Map:
+    """A grid of degradations of single values; without rows, a strip of one row.
+
+    cells: Rows of degradations. fixed: What all of them share.
+    """
+
+    name: str
+    columns: Axis
+    rows: Optional[Axis]
+    fixed: Mapping[str, float]
+    cells: tuple[tuple[Degradation, ...], ...]
+
+    @property
+    def file_name(self) -> str:
+        return re.sub(r'\W+', '_', self.name).strip('_').lower()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.cells), len(self.columns.values)
+
+    def is_covered(self, trained_on: Degradation) -> np.ndarray:
+        """(rows, columns), which cells lie in the training range."""
+        return np.array([[trained_on.covers(cell) for cell in row] for row in self.cells])
+
+
+@dataclass(frozen=True)
+class RobustnessOptions:
+    """An option file of `basicsr robustness`.
+
+    name: Results go to results/<name>.
+    images: Name -> folder of HR images, which starts at data_root.
+    methods: Label -> a file of weights that names its network, or a section with network: and weights:.
+    maps: Sections with name, columns, rows (may be left out) and fixed.
+    num_images: The first ones of each folder, in the order of their names; None for all.
+    crop: Edge of the square that is cut from the middle of each HR image; None for whole images.
+    trained_on: What the methods were trained on, as in the `degradation:` of a data set; cells are marked by it.
+    reference: A method; the others' differences from it are drawn as well.
+    metrics: psnr, ssim.
+    """
+
+    name: str
+    images: Mapping[str, str]
+    methods: Mapping[str, Any]
+    maps: tuple[Map, ...]
+    trained_on: Degradation
+    scale: int = 4
+    data_root: str = ''
+    num_images: Optional[int] = 20
+    crop: Optional[int] = 192
+    reference: Optional[str] = None
+    metrics: tuple[str, ...] = ('psnr',)
+
+    def __post_init__(self) -> None:
+        if '/' in self.name:
+            raise ValueError(f'name must not have a slash, got {self.name!r}')
+        for key in ('num_images', 'crop'):
+            value = getattr(self, key)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise ValueError(f'{key} must be a whole number from 1 upwards, or ~ for all, got {value!r}')
+        for key, example in (('images', 'B100: benchmarks/B100/HR'), ('methods', 'LightBSR: net_g_latest.pth')):
+            if not isinstance(getattr(self, key), Mapping) or not getattr(self, key):
+                raise ValueError(f'{key} must be a section such as {{{example}}}, got {getattr(self, key)!r}')
+        if not isinstance(self.metrics, tuple) or not self.metrics or not set(self.metrics) <= set(METRICS):
+            raise ValueError(f'metrics must be a list of {" and ".join(METRICS)}, got {self.metrics!r}')
+        if self.reference is not None and self.reference not in self.methods:
+            raise ValueError(f'reference: there is no method {self.reference!r}'
+                             + config.suggest(self.reference, list(self.methods)))
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A map of one method.
+
+    values: Metric -> (rows, columns).
+    fingerprint: Of the weights, images, degradations and metrics that led to them.
+    """
+
+    map: Map
+    method: str
+    fingerprint: str
+    values: Mapping[str, np.ndarray]
+
+
+# ---------------------------------------------------------------------------------------------- option files
+def read(path: str) -> RobustnessOptions:
+    """Reads an option file.
+
+    Raises:
+        ValueError: a key that is missing, unknown or wrong; the message names it. OSError: no such file.
+    """
+    section = option_files.read(path)
+    if not isinstance(section, Mapping):
+        raise ValueError(f'{path} must hold keys such as name, images, methods and maps')
+    section, scale = dict(section), section.get('scale', RobustnessOptions.scale)
+    if not isinstance(section.get('maps', []), list):
+        raise ValueError(f'{path}: maps must be a list of sections, got {section["maps"]!r}')
+    if 'maps' in section:
+        section['maps'] = [_map(s, f'{path}: maps[{i}]', scale) for i, s in enumerate(section['maps'])]
+        _check_names(section['maps'], f'{path}: maps')
+    if 'trained_on' in section:
+        try:
+            section['trained_on'] = parse_degradation(section['trained_on'], scale)
+        except ValueError as error:
+            raise ValueError(f'{path}: trained_on: {error}') from None
+    return config.build(RobustnessOptions, section, path)
+
+
+@dataclass(frozen=True)
+class _MapSection:
+    name: str
+    columns: Mapping[str, Any]
+    rows: Optional[Mapping[str, Any]] = None
+    fixed: Optional[Mapping[str, Any]] = None
+
+
+def _map(section: Any, where: str, scale: int) -> Map:
+    parsed = config.build(_MapSection, section, where)
+    columns, rows = _axis(parsed.columns, f'{where}.columns'), parsed.rows and _axis(parsed.rows, f'{where}.rows')
+    fixed = dict(parsed.fixed or {})
+    axes = [axis for axis in (rows, columns) if axis]
+    keys = [axis.key for axis in axes] + list(fixed)
+    if len(set(keys)) < len(keys):
+        raise ValueError(f'{where}: {" and ".join(keys)}: each key of a degradation may be in one of rows, columns and '
+                         'fixed')
+    try:
+        cells = tuple(tuple(parse_degradation({**fixed, **row, columns.key: value}, scale) for value in columns.values)
+                      for row in ([{rows.key: value} for value in rows.values] if rows else [{}]))
+    except ValueError as error:
+        raise ValueError(f'{where} ({parsed.name}): {error}') from None
+    if not all(cell.is_point for cell in itertools.chain(*cells)):
+        raise ValueError(f'{where}.fixed takes single values, got {fixed}')
+    return Map(parsed.name, columns, rows, fixed, cells)
+
+
+def _axis(section: Any, where: str) -> Axis:
+    if not isinstance(section, Mapping) or len(section) != 1:
+        raise ValueError(f'{where} must be one key of a degradation with a list of values, such as '
+                         f'{{sigma: [1, 2, 3]}}, got {section!r}')
+    (key, values), = section.items()
+    known = [f.name for f in fields(Degradation)]
+    if key not in known:
+        raise ValueError(f'{where}: unknown key {key!r}{config.suggest(key, known)}')
+    if not isinstance(values, list) or not values or len(set(map(str, values))) < len(values):
+        raise ValueError(f'{where}.{key} must be a list of different values, got {values!r}')
+    return Axis(key, tuple(values))
+
+
+def _check_names(maps: list[Map], where: str) -> None:
+    names = [m.file_name for m in maps]
+    if not all(names) or len(set(names)) < len(names):
+        raise ValueError(f'{where}: figures are named after their maps: give each a name of its own, got '
+                         f'{", ".join(repr(m.name) for m in maps)}')
+
+
+# ---------------------------------------------------------------------------------------------- methods and images
+def load_methods(options: RobustnessOptions, skip_missing: bool = False,
+                 device: torch.device | str = 'cpu') -> tuple[list[Method], list[str]]:
+    """The methods, and a line about each that is left out.
+
+    Raises:
+        ValueError: weights that are missing (unless they are to be skipped) or do not fit; no method is left.
+    """
+    methods, skipped = [], []
+    for label, source in options.methods.items():
+        weights = source.get('weights') if isinstance(source, Mapping) else source
+        if weights is None or os.path.isfile(str(weights)):
+            methods.append(load_method(label, source, device))
+        elif skip_missing:
+            skipped.append(f'{label} is left out: there is no file {weights}')
+        else:
+            raise ValueError(f'methods: {label}: there is no file {weights}: train it, name another file, or leave out '
+                             'what is missing with --skip-missing')
+    if not methods:
+        raise ValueError('no method is left: ' + '; '.join(skipped))
+    return methods, skipped
+
+
+def _datasets(options: RobustnessOptions, degradation: Degradation) -> list[BlindDegradationDataset]:
+    folders = {name: os.path.join(os.path.expanduser(options.data_root), os.path.expanduser(folder))
+               for name, folder in options.images.items()}
+    return [BlindDegradationDataset({
+        'name': f'{name}_{degradation.label}', 'type': 'BlindDegradationDataset', 'phase': 'test',
+        'scale': options.scale, 'dataroot_gt': folder, 'degradation': degradation.section, 'center_crop': options.crop})
+        for name, folder in folders.items()]
+
+
+def _samples(options: RobustnessOptions, degradation: Degradation) -> Iterator[dict[str, Any]]:
+    for dataset in _datasets(options, degradation):
+        for i in range(len(dataset))[:options.num_images]:
+            yield dataset[i]
+
+
+# ---------------------------------------------------------------------------------------------- cells
+def run(options: RobustnessOptions, methods: list[Method], folder: str) -> list[Panel]:
+    """Computes what is not in the folder's robustness.json yet, and writes that file after each panel.
+
+    Raises:
+        ValueError: images that are missing or unreadable, a method of another scale, a damaged robustness.json.
+    """
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, RECORD)
+    prints, known = _fingerprints(options, methods), _read_record(path)
+    todo = [(chart, method) for chart in options.maps for method in methods
+            if prints[chart.name, method.label] not in known]
+    panels = {key: _panel(options, key, print_, known[print_]) for key, print_ in prints.items() if print_ in known}
+    with tqdm(total=sum(math.prod(chart.shape) for chart, _ in todo), unit='cell', disable=not todo) as bar:
+        for chart, method in todo:
+            bar.set_description(f'{chart.name}, {method.label}')
+            key = chart.name, method.label
+            panels[key] = _panel(options, key, prints[key], _measure(options, chart, method, bar))
+            write_whole(path, as_json(options, [panels[key] for key in prints if key in panels]))
+    write_whole(path, as_json(options, [panels[key] for key in prints]))
+    return [panels[key] for key in prints]
+
+
+def _panel(options: RobustnessOptions, key: tuple[str, str], fingerprint: str, values: Mapping[str, Any]) -> Panel:
+    chart, = (chart for chart in options.maps if chart.name == key[0])
+    return Panel(chart, key[1], fingerprint, {metric: np.array(values[metric]) for metric in options.metrics})
+
+
+def _measure(options: RobustnessOptions, chart: Map, method: Method, bar: tqdm) -> dict[str, np.ndarray]:
+    values = {metric: np.empty(chart.shape) for metric in options.metrics}
+    for (row, column), degradation in np.ndenumerate(np.array(chart.cells, dtype=object)):
+        figures = [score(method, sample, options) for sample in _samples(options, degradation)]
+        for metric in options.metrics:
+            values[metric][row, column] = np.mean([figure[metric] for figure in figures])
+        bar.update()
+    return values
+
+
+def score(method: Method, sample: Mapping[str, Any], options: RobustnessOptions) -> dict[str, float]:
+    """A method's metrics on one sample."""
+    sr = method.super_resolve(sample)
+    if sr.shape != sample['gt'].shape:
+        raise ValueError(f'methods: {method.label} makes {sr.shape[2]}x{sr.shape[1]} pixels of an LR image of '
+                         f'{sample["lq"].shape[2]}x{sample["lq"].shape[1]}, not x{options.scale}: correct its network, '
+                         'or scale')
+    images = tensor2img(sr), tensor2img(sample['gt'])
+    return {metric: float(METRICS[metric](*images, crop_border=options.scale, test_y_channel=True))
+            for metric in options.metrics}
+
+
+def _fingerprints(options: RobustnessOptions, methods: list[Method]) -> dict[tuple[str, str], str]:
+    """(map, method) -> a checksum of all that decides on its values."""
+    images = hashlib.sha256()
+    for sample in _samples(options, options.maps[0].cells[0][0]):
+        images.update(sample['gt'].numpy().tobytes() + os.path.basename(sample['gt_path']).encode())  # noise: by name
+
+    def fingerprint(chart: Map, method: Method) -> str:
+        decisive = [images.hexdigest(), options.scale, options.metrics, dict(method.section),
+                    method.weights and sha256(method.weights), [[cell.section for cell in row] for row in chart.cells]]
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+    return {(chart.name, method.label): fingerprint(chart, method) for chart in options.maps for method in methods}
+
+
+# ---------------------------------------------------------------------------------------------- the record
+def as_json(options: RobustnessOptions, panels: list[Panel]) -> str:
+    """All cells, and what they were computed from."""
+    return json.dumps({
+        'name': options.name, 'scale': options.scale, 'images': options.images, 'num_images': options.num_images,
+        'crop': options.crop, 'trained_on': options.trained_on.section, 'metrics': options.metrics,
+        'methods': options.methods,
+        'maps': [_map_record(options, chart, [p for p in panels if p.map == chart]) for chart in options.maps],
+    }, indent=1) + '\n'
+
+
+def _map_record(options: RobustnessOptions, chart: Map, panels: list[Panel]) -> dict[str, Any]:
+    return {
+        'name': chart.name, 'rows': chart.rows and {chart.rows.key: chart.rows.values},
+        'columns': {chart.columns.key: chart.columns.values}, 'fixed': chart.fixed,
+        'degradations': [[cell.label for cell in row] for row in chart.cells],
+        'in_range': chart.is_covered(options.trained_on).tolist(),
+        'panels': [{'method': panel.method, 'fingerprint': panel.fingerprint,
+                    **{metric: values.tolist() for metric, values in panel.values.items()}} for panel in panels]}
+
+
+def _read_record(path: str) -> dict[str, dict[str, Any]]:
+    """Fingerprint -> the panel's record."""
+    if not os.path.exists(path):
+        return {}
+    with open(path, encoding='utf-8') as file:
+        try:
+            return {panel['fingerprint']: panel for chart in json.load(file)['maps'] for panel in chart['panels']}
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f'{path} was not written by `basicsr robustness`, or is damaged: move it away') from None
+
+
+def write_whole(path: str, text: str) -> None:
+    """Under a temporary name that is changed then: what bears the name is whole."""
+    with open(f'{path}.part', 'w', encoding='utf-8', newline='') as file:
+        file.write(text)
+    os.replace(f'{path}.part', path)
