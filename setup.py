@@ -26,7 +26,7 @@ setup(
     install_requires=['basicsr>=1.4.2', 'torch>=2.2', 'torchvision>=0.17', 'numpy>=1.26', 'scipy>=1.11',
                       'scikit-image>=0.22', 'scikit-learn>=1.3', 'opencv-python>=4.8', 'Pillow>=10', 'lmdb>=1.4',
                       'pyyaml>=6', 'tqdm>=4.66'],
-    extras_require={'test': ['pytest>=8'], 'eval': ['matplotlib>=3.8']},
+    extras_require={'test': ['pytest>=8'], 'eval': ['matplotlib>=3.8'], 'perceptual': ['pyiqa']},
     entry_points={'console_scripts': ['basicsr = lightbsr_arch.cli.main:main', 'lightbsr = lightbsr_arch.cli.main:main']},
     classifiers=['License :: OSI Approved :: Apache Software License', 'Programming Language :: Python :: 3',
                  'Topic :: Scientific/Engineering :: Image Processing'],

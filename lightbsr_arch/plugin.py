@@ -7,7 +7,7 @@ from . import basicsr_compat
 
 
 def register() -> None:
-    """Mends BasicSR and registers archs, data sets, losses and models; calling it again changes nothing.
+    """Mends BasicSR and registers archs, data sets, losses, models and metrics; calling it again changes nothing.
 
     Ours replace classes of BasicSR's that bear the same name.
     """
@@ -16,6 +16,7 @@ def register() -> None:
 
     from . import archs, losses
     from .data.blind_degradation_dataset import BlindDegradationDataset
+    from .evaluation.perceptual_metrics import calculate_dists, calculate_lpips
     from .models.kdsr_model import KDSRGANStudentModel, KDSRStudentModel, KDSRTeacherModel
     from .models.lightbsr_model import LightBSRStudentModel, LightBSRTeacherModel
     basicsr_compat.apply(prepare_options)
@@ -26,6 +27,7 @@ def register() -> None:
                                   losses.SpatialDistillationLoss)),
         (registry.MODEL_REGISTRY, (LightBSRTeacherModel, LightBSRStudentModel, KDSRTeacherModel, KDSRStudentModel,
                                     KDSRGANStudentModel)),
+        (registry.METRIC_REGISTRY, (calculate_lpips, calculate_dists)),
     ):
         where._obj_map.update({cls.__name__: cls for cls in classes})
 
@@ -33,8 +35,10 @@ def register() -> None:
 def prepare_options(opt: dict[str, Any]) -> None:
     """Checks a parsed option file and completes it in place: data sets by folder and degradation, total_iter."""
     from .data.test_sets import expand_datasets
+    from .evaluation.perceptual_metrics import prepare_metrics
     from .models.stages import complete_total_iter
     from .option_checks import check_options
     check_options(opt)
+    prepare_metrics((opt.get('val') or {}).get('metrics') or {})
     expand_datasets(opt)
     complete_total_iter(opt)

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / 'lightbsr_arch'
 ALLOWED = {
     'cli': {'option_files', 'config', 'evaluation', 'inference', 'checkpoints', 'plugin', 'degradations', 'data', 'basicsr_compat'},
-    'plugin': {'basicsr_compat', 'archs', 'data', 'losses', 'models', 'option_checks'},
+    'plugin': {'basicsr_compat', 'archs', 'data', 'losses', 'models', 'option_checks', 'evaluation.perceptual_metrics'},
     'option_checks': {'config', 'models'},
     'models': {'evaluation.idr_statistics', 'archs', 'losses', 'degradations', 'checkpoints', 'config', 'basicsr_compat'},
     'data': {'degradations', 'config', 'basicsr_compat'},

@@ -31,7 +31,12 @@ class Method:
     def super_resolve(self, sample: Sample) -> Tensor:
         """(3, sH, sW) on the CPU, clipped to [0, 1], of one sample; a teacher is also given what it is made to see."""
         lq = on_device(self.network, sample['lq'])
-        return restore(self.network, lq, *side_inputs(self.network, sample))[0].clamp(0, 1).cpu()
+        height, width = lq.shape[-2:]
+        window = self.section.get('window_size', 1) if self.section['type'] == 'SwinIR' else 1
+        padded = F.pad(lq, (0, -width % window, 0, -height % window), mode='reflect')  # to whole windows
+        sr = self.network(padded, *side_inputs(self.network, sample))
+        scale = sr.shape[-1] // padded.shape[-1]
+        return sr[0, :, :height * scale, :width * scale].clamp(0, 1).cpu()
 
 
 def load_method(label: str, source: str | Mapping[str, Any], device: torch.device | str = 'cpu') -> Method:
@@ -78,13 +83,3 @@ def side_inputs(network: nn.Module, sample: Sample) -> tuple[Optional[Tensor], .
     if hasattr(network, 'oracle'):
         return on_device(network, sample['kernel'] if network.oracle else sample['gt']),
     return ()
-
-
-def restore(network: nn.Module, lq: Tensor, *side: Optional[Tensor]) -> Tensor:
-    """sr; a network with windows (SwinIR) gets its input padded to whole ones by reflection, and the result cut."""
-    window = getattr(network, 'window_size', 1)
-    height, width = lq.shape[-2:]
-    padded = F.pad(lq, (0, -width % window, 0, -height % window), mode='reflect')
-    sr = network(padded, *side)
-    scale = sr.shape[-1] // padded.shape[-1]
-    return sr[..., :height * scale, :width * scale]
