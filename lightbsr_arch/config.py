@@ -91,6 +91,38 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class StepOptions:
+    """Keys of `train:` that say how a step is computed, not what is learnt.
+
+    amp: Precision of the networks' forward pass, `bf16` or `fp16` (with loss scaling); left out, float32. Losses are
+        always computed in float32.
+    channels_last: Memory layout; the same results, mostly faster.
+    compile: Compile the network with torch.compile at its first step.
+    accumulate: Parts in which a batch is worked through, for less memory. BatchNorm sees each part alone.
+    clip_grad_norm: Largest norm of the gradient; left out, gradients are not clipped.
+    sync_bn: BatchNorm over the batches of all processes (GPUs only).
+    max_skipped: Steps in a row that may be skipped for a loss or gradient that is not finite.
+    """
+
+    amp: Optional[Literal['bf16', 'fp16']] = None
+    channels_last: bool = True
+    compile: bool = False
+    accumulate: int = 1
+    clip_grad_norm: Optional[float] = None
+    sync_bn: bool = False
+    max_skipped: int = 10
+
+    def __post_init__(self) -> None:
+        if self.amp not in (None, 'bf16', 'fp16'):
+            raise ValueError(f"amp must be 'bf16', 'fp16' or left out, got {self.amp!r}")
+        for name in ('accumulate', 'max_skipped'):
+            if getattr(self, name) < 1:
+                raise ValueError(f'{name} must be 1 or more, got {getattr(self, name)}')
+        if self.clip_grad_norm is not None and not (isinstance(self.clip_grad_norm, (int, float)) and self.clip_grad_norm > 0):
+            raise ValueError(f'clip_grad_norm must be a positive number or left out, got {self.clip_grad_norm!r}')
+
+
+@dataclass(frozen=True)
 class DatasetOptions:
     """A `datasets:` entry of type BlindDegradationDataset; the loader's keys are BasicSR's.
 

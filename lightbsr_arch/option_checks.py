@@ -20,7 +20,7 @@ SECTION_KEYS = {
          'train', 'val', 'logger', 'dist_params', 'find_unused_parameters'],
     'train': ['total_iter', 'warmup_iter', 'ema_decay', 'optim_g', 'scheduler', 'pixel_opt', 'perceptual_opt', 'gan_opt',
               'optim_d', 'net_d_iters', 'net_d_init_iters', 'stages'],
-    'val': ['val_freq', 'save_img', 'suffix', 'metrics', 'pbar'],
+    'val': ['val_freq', 'save_img', 'suffix', 'metrics', 'pbar', 'idr_statistics'],
     'logger': ['print_freq', 'save_checkpoint_freq', 'use_tb_logger', 'wandb']}
 OPTIMIZERS = {'Adam': torch.optim.Adam}
 SCHEDULERS = {'MultiStepLR': lr_scheduler.MultiStepRestartLR, 'MultiStepRestartLR': lr_scheduler.MultiStepRestartLR,
@@ -43,6 +43,7 @@ def check_options(opt: Options) -> None:
     check_scale(opt)
     check_prefetching(opt)
     check_pairs(opt)
+    check_idr_statistics(opt)
 
 
 def require_keys(opt: Options) -> None:
@@ -167,8 +168,21 @@ def check_prefetching(opt: Options) -> None:
 
 def check_pairs(opt: Options) -> None:
     """BasicSR's own models train on finished pairs; KeyError: 'lq' otherwise."""
-    from .models.blind_sr_model import BlindSRModel
     section = opt['datasets'].get('train') or {}
-    blind = issubclass(registry.MODEL_REGISTRY.get(opt['model_type']), BlindSRModel)
-    if section.get('type') == 'BlindDegradationDataset' and not blind and not section.get('pairs'):
+    if section.get('type') == 'BlindDegradationDataset' and not is_blind(opt) and not section.get('pairs'):
         raise ValueError(f'datasets.train: {opt["model_type"]} trains on finished pairs: set pairs: true')
+
+
+def check_idr_statistics(opt: Options) -> None:
+    value = (opt.get('val') or {}).get('idr_statistics', False)
+    if not isinstance(value, bool):
+        raise ValueError(f'val: idr_statistics must be true or false, got {value!r}')
+    if value and not is_blind(opt):
+        raise ValueError(f'val: idr_statistics is for the models of LightBSR and KDSR, not for {opt["model_type"]}: '
+                         'remove it')
+
+
+def is_blind(opt: Options) -> bool:
+    """Whether the model is one of this package's."""
+    from .models.blind_sr_model import BlindSRModel
+    return issubclass(registry.MODEL_REGISTRY.get(opt['model_type']), BlindSRModel)

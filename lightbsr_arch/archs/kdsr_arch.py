@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .idr_features import pooled
 from .layers import MeanShift, Upsampler
 
 
@@ -25,6 +26,14 @@ class KDSRIDR(NamedTuple):
 
     guide: Optional[Tensor]
     distill: Optional[Tensor]
+
+    def features(self, member: str = 'read') -> Tensor:
+        """(B, n): a member, or with `read` what the SR network reads: D.
+
+        Raises:
+            ValueError: it was not built.
+        """
+        return pooled(self, ('guide',) if member == 'read' else (member,))
 
 
 def _leaky_relu() -> nn.LeakyReLU:
@@ -129,10 +138,14 @@ class KDSR(nn.Module):
         """The IDR of `lq`, without super-resolving it."""
         return self.estimator(lq) if self.estimator is not None else KDSRIDR(None, None)
 
+    def super_resolve(self, lq: Tensor, idr: KDSRIDR) -> Tensor:
+        """sr of `lq`, guided by a given IDR, which may be that of other images."""
+        return self.trunk(lq, idr.guide)
+
     def forward(self, lq: Tensor, return_idr: bool = False,
                 idr_only: bool = False) -> Tensor | KDSRIDR | tuple[Tensor, KDSRIDR]:
         """Returns sr; (sr, IDR) with `return_idr`; the IDR with `idr_only`, which does not run the SR network."""
-        return _answer(self.trunk, lq, self.represent(lq), return_idr, idr_only)
+        return _answer(self, lq, self.represent(lq), return_idr, idr_only)
 
 
 class KDSRTeacher(nn.Module):
@@ -159,17 +172,21 @@ class KDSRTeacher(nn.Module):
             return self.estimator(truth[:, None] * truth[0].numel())
         return self.estimator(torch.cat([lq, F.pixel_unshuffle(truth, self.scale)], 1))
 
+    def super_resolve(self, lq: Tensor, idr: KDSRIDR) -> Tensor:
+        """As for `KDSR`."""
+        return self.trunk(lq, idr.guide)
+
     def forward(self, lq: Tensor, truth: Tensor, return_idr: bool = False,
                 idr_only: bool = False) -> Tensor | KDSRIDR | tuple[Tensor, KDSRIDR]:
         """As `KDSR`, given the HR image (B, 3, sH, sW), or the blur kernel (B, 21, 21) for an oracle."""
-        return _answer(self.trunk, lq, self.represent(lq, truth), return_idr, idr_only)
+        return _answer(self, lq, self.represent(lq, truth), return_idr, idr_only)
 
 
-def _answer(trunk: KDSRTrunk, lq: Tensor, idr: KDSRIDR, return_idr: bool,
+def _answer(net: KDSR | KDSRTeacher, lq: Tensor, idr: KDSRIDR, return_idr: bool,
             idr_only: bool) -> Tensor | KDSRIDR | tuple[Tensor, KDSRIDR]:
     if idr_only:
         return idr
-    sr = trunk(lq, idr.guide)
+    sr = net.super_resolve(lq, idr)
     return (sr, idr) if return_idr else sr
 
 

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .idr_features import pooled
 from .layers import ConvNeXtBlock, ConvNeXtBody, MeanShift, Upsampler
 from .momentum_encoder import MomentumEncoder
 
@@ -37,6 +38,14 @@ class IDR(NamedTuple):
     channel: Optional[Tensor]
     spatial: Optional[Tensor]
     embedding: Optional[Tensor] = None
+
+    def features(self, member: str = 'read') -> Tensor:
+        """(B, n): a member averaged over H x W, or with `read` what the SR network reads: R_C and R_S.
+
+        Raises:
+            ValueError: it was not built.
+        """
+        return pooled(self, ('channel', 'spatial') if member == 'read' else (member,))
 
 
 class TeacherStep(NamedTuple):
@@ -214,12 +223,16 @@ class LightBSR(nn.Module):
         estimate = add_idr_noise(self.estimator(lq), self.idr_noise)
         return IDR(estimate, *self.converter(estimate, lq.shape[-2:]))
 
+    def super_resolve(self, lq: Tensor, idr: IDR) -> Tensor:
+        """sr of `lq`, guided by a given IDR, which may be that of other images of this size."""
+        return self.trunk(lq, idr.channel, idr.spatial)
+
     def forward(self, lq: Tensor, return_idr: bool = False, idr_only: bool = False) -> Tensor | IDR | tuple[Tensor, IDR]:
         """Returns sr; (sr, IDR) with `return_idr`; the IDR with `idr_only`, which does not run the SR network."""
         idr = self.represent(lq)
         if idr_only:
             return idr
-        sr = self.trunk(lq, idr.channel, idr.spatial)
+        sr = self.super_resolve(lq, idr)
         return (sr, idr) if return_idr else sr
 
 
@@ -281,6 +294,10 @@ class LightBSRTeacher(nn.Module):
         estimate = self.encoder.query.estimator(with_prior(lq, prior))
         return self._convert(estimate, lq, self.encoder.query.project(estimate) if self.contrastive else None)
 
+    def super_resolve(self, lq: Tensor, idr: IDR) -> Tensor:
+        """As for `LightBSR`."""
+        return self.trunk(lq, idr.channel, idr.spatial)
+
     def forward(self, lq: Tensor, prior: Optional[Tensor] = None, return_idr: bool = False,
                 idr_only: bool = False) -> Tensor | IDR | tuple[Tensor, IDR] | TeacherStep:
         """Super-resolves, or makes a training step's forward pass.
@@ -298,7 +315,7 @@ class LightBSRTeacher(nn.Module):
         idr = self.represent(lq, prior)
         if idr_only:
             return idr
-        sr = self.trunk(lq, idr.channel, idr.spatial)
+        sr = self.super_resolve(lq, idr)
         return (sr, idr) if return_idr else sr
 
     def _train_step(self, patches: Tensor, prior: Optional[Tensor], idr_only: bool) -> TeacherStep:
@@ -306,7 +323,7 @@ class LightBSRTeacher(nn.Module):
             prior = prior[:, None].expand(-1, patches.shape[1], -1)
         estimate, embedding, query, key = self.encoder(with_prior(patches, prior))
         idr = self._convert(estimate, patches[:, 0], embedding)
-        sr = None if idr_only else self.trunk(patches[:, 0], idr.channel, idr.spatial)
+        sr = None if idr_only else self.super_resolve(patches[:, 0], idr)
         return TeacherStep(sr, idr, query, key)
 
     def _convert(self, estimate: Tensor, lq: Tensor, embedding: Optional[Tensor]) -> IDR:

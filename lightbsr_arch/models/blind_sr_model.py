@@ -16,6 +16,7 @@ from ..basicsr_compat import plain
 from ..config import Stage, suggest
 from ..degradations import degrade, parse_degradation
 from . import stages
+from .idr_validation import IDRValidation
 from .real_world import DATASET as REAL_WORLD
 from .real_world import RealWorldSynthesis
 
@@ -32,6 +33,7 @@ class BlindSRModel(SRModel):
     loss_keys: tuple[str, ...] = ()
     other_keys: tuple[str, ...] = ()
     idr_modules: tuple[str, ...] = ()
+    idr_validation: Optional[IDRValidation] = None
 
     # ------------------------------------------------------------------ what a method defines
     def prepare_networks(self) -> None:
@@ -47,8 +49,12 @@ class BlindSRModel(SRModel):
     def after_step(self) -> None:
         """After the optimiser's step."""
 
+    def side_inputs(self, net: nn.Module) -> tuple[Optional[Tensor], ...]:
+        """What `net` sees besides the fed LR images."""
+        return ()
+
     def super_resolve(self, net: nn.Module) -> Tensor:
-        return net(self.lq)
+        return net(self.lq, *self.side_inputs(net))
 
     def known_kernel(self) -> Tensor:
         """The blur kernels of the fed images, for a teacher that is given them.
@@ -84,6 +90,8 @@ class BlindSRModel(SRModel):
         self.training_degradation = (parse_degradation(section['degradation'], self.opt['scale'])
                                      if 'degradation' in section else None)
         self.stage: Optional[Stage] = None
+        if (self.opt.get('val') or {}).get('idr_statistics'):
+            self.idr_validation = self._start_idr_validation()
         self.is_fresh = self.opt['path'].get('pretrain_network_g') is None
         self.prepare_networks()
         self.ema_decay = train.get('ema_decay', 0)
@@ -92,6 +100,13 @@ class BlindSRModel(SRModel):
         self.losses = {key: build_loss(train[key]).to(self.device)
                        for key in ('pixel_opt', *self.loss_keys) if train.get(key)}
         self.setup_optimizers()
+
+    def _start_idr_validation(self) -> IDRValidation:
+        net = self.get_bare_model(self.net_g)
+        if None in (getattr(net, 'estimator', net), getattr(net, 'converter', net)):
+            raise ValueError('val.idr_statistics is set, but nothing in network_g reads an IDR, and none is built: set '
+                             'it to false')
+        return IDRValidation(self.opt['datasets'], self.opt['scale'])
 
     def _start_average(self) -> None:
         self.net_g_ema = build_network(self.opt['network_g']).to(self.device, memory_format=torch.channels_last).eval()
@@ -122,6 +137,7 @@ class BlindSRModel(SRModel):
     # ------------------------------------------------------------------ a training step
     def feed_data(self, data: dict[str, Any]) -> None:
         """Takes finished pairs, or degrades patches (B, D, 3, H, W) here, on the device, as the data set's type asks."""
+        self.images = data.get('lq_path')
         self.kernel, self.noise = (data[k].to(self.device) if k in data else None for k in ('kernel', 'noise'))
         if 'lq' in data:
             super().feed_data(data)
@@ -182,25 +198,41 @@ class BlindSRModel(SRModel):
 
     @torch.no_grad()
     def test(self) -> None:
-        self.output = self.super_resolve(self.evaluation_network())
+        net = self.evaluation_network()
+        self.output = self.super_resolve(net)
+        self._collect_idr(net)
 
     def nondist_validation(self, dataloader: DataLoader, current_iter: int | str, tb_logger: Any,
                            save_img: bool) -> None:
         """BasicSR's validation; in a stage that does not train the SR network, figures of the representation."""
+        name = dataloader.dataset.opt['name']
+        if self.idr_validation is not None:
+            self.idr_validation.begin(name)
         if self.is_train and stages.locate(self.stages, current_iter)[0].trains == 'idr':
-            self._validate_idr(dataloader, current_iter, tb_logger)
+            self._log_figures(f'{name}, stage idr', name, self._validate_idr(dataloader), current_iter, tb_logger)
         else:
             super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
+        if self.idr_validation is not None:
+            self._log_figures('of the IDR', 'idr', self.idr_validation.finish(), current_iter, tb_logger)
 
     @torch.no_grad()
-    def _validate_idr(self, dataloader: DataLoader, current_iter: int, tb_logger: Any) -> None:
-        name, net = dataloader.dataset.opt['name'], self.evaluation_network()
+    def _validate_idr(self, dataloader: DataLoader) -> dict[str, float]:
+        net = self.evaluation_network()
         rows: list[dict[str, Tensor]] = []
         for data in dataloader:
             self.feed_data(data)
             rows.append(self.evaluate_idr(net))
-        for key in rows[0]:
-            value = torch.stack([row[key] for row in rows]).mean().item()
-            get_root_logger().info(f'Validation {name}, stage idr: {key} {value:.4f}')
+            self._collect_idr(net)
+        return {key: torch.stack([row[key] for row in rows]).mean().item() for key in rows[0]}
+
+    def _collect_idr(self, net: nn.Module) -> None:
+        if self.idr_validation is not None:
+            idr = net(self.lq, *self.side_inputs(net), idr_only=True)
+            self.idr_validation.add(self.images[0], idr.features())
+
+    def _log_figures(self, title: str, name: str, figures: dict[str, float], current_iter: int | str,
+                     tb_logger: Any) -> None:
+        for key, value in figures.items():
+            get_root_logger().info(f'Validation {title}: {key} {value:.4f}')
             if tb_logger:
                 tb_logger.add_scalar(f'metrics/{name}/{key}', value, current_iter)

@@ -30,8 +30,8 @@ class KDSRTeacherModel(BlindSRModel):
         sr = self.net_g(self.lq, truth_for(self.get_bare_model(self.net_g), self))
         return {'l_pix': self.losses['pixel_opt'](sr, self.gt)}, {}
 
-    def super_resolve(self, net: nn.Module) -> Tensor:
-        return net(self.lq, truth_for(net, self))
+    def side_inputs(self, net: nn.Module) -> tuple[Tensor, ...]:
+        return truth_for(net, self),
 
 
 class KDSRStudentModel(StudentModel):

@@ -97,8 +97,8 @@ class LightBSRTeacherModel(BlindSRModel):
         if encoder.key is not None:
             encoder.enqueue(self.new_keys)
 
-    def super_resolve(self, net: nn.Module) -> Tensor:
-        return net(self.lq, prior_of(net, self))
+    def side_inputs(self, net: nn.Module) -> tuple[Optional[Tensor], ...]:
+        return prior_of(net, self),
 
     def evaluate_idr(self, net: nn.Module) -> dict[str, Tensor]:
         """Contrastive accuracy between the image's four quadrants, against the queue."""

@@ -1,0 +1,171 @@
+"""`basicsr idr`: how well networks' IDRs tell degradations apart, in figures and pictures.
+
+The papers' evidence is t-SNE pictures (LightBSR, Fig. 1 and 5; KDSR, Fig. 6); here each picture has its statistics.
+"""
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import ModuleType
+from typing import Any, Optional
+
+import numpy as np
+from tqdm import tqdm
+
+from ..degradations import Degradation
+from . import idr_statistics as statistics
+from .idr_report import Table, results_folder, write
+from .idr_samples import IDROptions, degraded, draw, features, load_models, places, read_options
+from .networks import Method, Sample
+
+COLUMNS = {'silhouette': '↑', 'Davies-Bouldin': '↓', 'k-NN': '↑', 'probe': '↑', 'content leakage': '↓',
+           'alignment': '↓', 'uniformity': '↓'}
+GRID_NOTES = """\
+k-NN and probe: accuracy in naming the degradation of images not learnt from. Content leakage: accuracy in naming the
+image under degradations not learnt from. Alignment: mean squared distance of unit-length IDRs of one degradation;
+uniformity: log of the mean Gaussian potential of all pairs. CKA: likeness to {reference}."""
+REGRESSION_NOTES = """\
+R2 of a linear regression from the IDR, on images not learnt from; of lambda_1 >= lambda_2, and of theta as sin 2 theta
+and cos 2 theta. Distance: Spearman's rank correlation of IDR distance with degradation distance, over all pairs."""
+PIXELS_PER_NOISE_LEVEL = 4 / 25  # in degradation distance; setting 2 draws widths up to 4 pixels and levels up to 25
+Features = Mapping[tuple[str, str], np.ndarray]  # (model, feature) -> (N, n)
+
+
+def run(path: str) -> str:
+    """Analyses the models of an option file; writes tables and figures into ./results/<name>.
+
+    Returns:
+        The tables as markdown.
+
+    Raises:
+        ValueError: a wrong option file, a missing file of weights, a network without an IDR, no matplotlib.
+    """
+    options = read_options(path)
+    plots = figures()
+    methods = load_models(options)
+    tables = [_analyse_grid(options, methods, name, grid, plots) for name, grid in options.grids.items()]
+    tables[-1] = replace(tables[-1], notes=GRID_NOTES.format(reference=options.reference or 'the reference'))
+    if options.regression is not None:
+        tables.append(_analyse_regression(options, methods, plots))
+    return write(options.name, 'idr', tables, facts(options, methods))
+
+
+def figures() -> ModuleType:
+    """The module that draws.
+
+    Raises:
+        ValueError: matplotlib is not installed.
+    """
+    try:
+        from .plots import idr
+    except ModuleNotFoundError as error:
+        raise ValueError(f'figures need {error.name}: pip install {error.name}') from None
+    return idr
+
+
+def facts(options: IDROptions, methods: Sequence[Method]) -> dict[str, Any]:
+    """What was analysed."""
+    return {'images': dict(options.images), 'num_images': len(places(options)), 'crop': options.crop,
+            'models': {m.label: {'network': dict(m.section), 'weights': m.weights} for m in methods},
+            'grids': {name: [degradation.section for degradation in grid] for name, grid in options.grids.items()},
+            'regression': options.regression.section if options.regression else None,
+            'num_regression': options.num_regression, 'seed': options.seed}
+
+
+def slug(*words: str) -> str:
+    """A name fit for a file."""
+    return '_'.join(re.sub(r'\W+', '_', word).strip('_') for word in words)
+
+
+def _features(options: IDROptions, methods: Sequence[Method], samples: Sequence[Sample]) -> Features:
+    return {(method.label, member): rows for method in tqdm(methods, desc='IDRs', unit='model')
+            for member, rows in features(method, samples, options.features).items()}
+
+
+# ---------------------------------------------------------------------------------------------- grids
+def _analyse_grid(options: IDROptions, methods: Sequence[Method], name: str, grid: Sequence[Degradation],
+                  plots: ModuleType) -> Table:
+    images = places(options)
+    samples = [degraded(options, place, d) for d in tqdm(grid, desc=name, unit='degradation') for place in images]
+    labels, groups = np.repeat(np.arange(len(grid)), len(images)), np.tile(np.arange(len(images)), len(grid))
+    found = _features(options, methods, samples)
+    rows = [(key, grid_statistics(values, labels, groups, found.get((options.reference, key[1]))))
+            for key, values in found.items()]
+    rows.append((('chance', ''), {'silhouette': 0.0, 'k-NN': 1 / len(grid), 'probe': 1 / len(grid),
+                                  'content leakage': 1 / len(images)}))
+    for member in options.features:
+        for method in ('tsne', 'pca'):
+            panels = {model: (statistics.project(values, method), row['silhouette'])
+                      for ((model, feature), values), (_, row) in zip(found.items(), rows) if feature == member}
+            path = os.path.join(results_folder(options.name), slug(method, name, member))
+            plots.projections(panels, labels, grid, path)
+    columns = COLUMNS | ({'CKA': ''} if options.reference else {})
+    return Table(f'{name}: {len(grid)} degradations x {len(images)} images', ('model', 'feature'), columns, rows)
+
+
+def grid_statistics(values: np.ndarray, labels: np.ndarray, images: np.ndarray,
+                    reference: Optional[np.ndarray] = None) -> dict[str, float]:
+    """The table's figures of features (N, n); `reference` are another model's."""
+    figures = {'silhouette': statistics.silhouette(values, labels),
+               'Davies-Bouldin': statistics.davies_bouldin(values, labels),
+               'k-NN': statistics.knn_accuracy(values, labels, images),
+               'probe': statistics.probe_accuracy(values, labels, images),
+               'content leakage': statistics.content_leakage(values, labels, images),
+               'alignment': statistics.alignment(values, labels), 'uniformity': statistics.uniformity(values)}
+    return figures if reference is None else figures | {'CKA': statistics.linear_cka(values, reference)}
+
+
+# ---------------------------------------------------------------------------------------------- regression
+def _analyse_regression(options: IDROptions, methods: Sequence[Method], plots: ModuleType) -> Table:
+    images, drawn = places(options), draw(options)
+    groups = np.arange(len(drawn)) % len(images)
+    samples = [degraded(options, images[i], d) for i, d in zip(groups, tqdm(drawn, desc='regression', unit='image'))]
+    apart = statistics.distances(coordinates(samples))
+    goals, rows, pairs = targets(drawn), [], {}
+    for (model, member), values in _features(options, methods, samples).items():
+        idr_apart = statistics.distances(statistics.standardised(values))
+        figures = {name: statistics.regression_r2(values, goal, groups) for name, goal in goals.items()}
+        figures['distance'] = statistics.rank_correlation(apart, idr_apart)
+        rows.append(((model, member), figures))
+        pairs.setdefault(member, {})[model] = idr_apart, figures['distance']
+    for member, panels in pairs.items():
+        plots.distances(panels, apart, os.path.join(results_folder(options.name), slug('distance', member)))
+    rows.append((('chance', ''), dict.fromkeys([*goals, 'distance'], 0.0)))
+    columns = dict.fromkeys([*goals, 'distance'], '↑')
+    return Table(f'Regression: {options.regression.label}, {len(drawn)} degradations of {len(images)} images',
+                 ('model', 'feature'), columns, rows, REGRESSION_NOTES)
+
+
+def targets(degradations: Sequence[Degradation]) -> dict[str, np.ndarray]:
+    """What varies among single degradations: name -> (N,), of theta (N, 2).
+
+    (lambda_1, lambda_2, theta) and (lambda_2, lambda_1, theta + 90) are the same kernel: the one with
+    lambda_1 >= lambda_2 is taken.
+    """
+    columns = {key: np.array([d.section[key] for d in degradations]) for key in degradations[0].section}
+    if 'lambda_1' in columns:
+        first, second = columns['lambda_1'], columns['lambda_2']
+        columns['theta'] = columns['theta'] + 90 * (first < second)
+        columns |= {'lambda_1': np.maximum(first, second), 'lambda_2': np.minimum(first, second)}
+    varying = {key: values for key, values in columns.items() if np.ptp(values) > 0}
+    return {f'R2 {key}': statistics.axes(values) if key == 'theta' else values for key, values in varying.items()}
+
+
+def coordinates(samples: Sequence[Sample]) -> np.ndarray:
+    """(N, 4): points whose Euclidean distance is that of degradations, in HR pixels.
+
+    Three for the square root S of the blur kernel's covariance (for Gaussians along the same axes that is their
+    2-Wasserstein distance; for isotropic ones, sqrt 2 times the difference of sigma), one for the noise.
+    """
+    radius = samples[0]['kernel'].shape[-1] // 2
+    y, x = np.mgrid[-radius:radius + 1, -radius:radius + 1]
+    rows = []
+    for sample in samples:
+        kernel = sample['kernel'].double().numpy()
+        covariance = [[(kernel * a * b).sum() for a in (x, y)] for b in (x, y)]  # a kernel's mean is 0
+        values, vectors = np.linalg.eigh(covariance)
+        root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
+        rows.append([root[0, 0], root[1, 1], np.sqrt(2) * root[0, 1], float(sample['noise']) * PIXELS_PER_NOISE_LEVEL])
+    return np.array(rows)
