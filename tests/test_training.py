@@ -77,7 +77,7 @@ def train(opt: dict[str, Any], folder: Path) -> Run:
         run.steps.append(Step(
             before, snapshot(self.net_g), {n: copy.deepcopy(p.grad) for p, n in names.items()},
             {names[p]: copy.deepcopy(s) for p, s in self.optimizer_g.state.items()}, self.optimizer_g.param_groups[0]['lr'],
-            getattr(self, 'new_keys', None), snapshot(getattr(self, 'net_g_ema', None)), snapshot(getattr(self, 'teacher', None))))
+            torch.cat(self.new_keys) if getattr(self, 'new_keys', None) else None, snapshot(getattr(self, 'net_g_ema', None)), snapshot(getattr(self, 'teacher', None))))
 
     def recorded_trunk(self: SRTrunk, *arguments: Any) -> Tensor:
         run.trunks.append((len(run.steps), id(self)))

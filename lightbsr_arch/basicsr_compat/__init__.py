@@ -10,15 +10,16 @@ from collections.abc import Callable
 from typing import Any
 
 from . import distributed, loading, options, output, resuming, runs, saving, training, validation
+from .distributed import gather, share_gradients
 from .imports import prepare_import
-from .loading import SampleIndex
+from .loading import SampleIndex, current_epoch
 from .output import reset_logger, show_progress
 from .resuming import load_resume_state
 from .runs import rehearse, run_test
 from .saving import plain
 
-__all__ = ['SampleIndex', 'apply', 'load_resume_state', 'plain', 'prepare_import', 'rehearse', 'reset_logger', 'run_test',
-           'show_progress']
+__all__ = ['SampleIndex', 'apply', 'current_epoch', 'gather', 'load_resume_state', 'plain', 'prepare_import', 'rehearse',
+           'reset_logger', 'run_test', 'share_gradients', 'show_progress']
 
 
 def apply(prepare_options: Callable[[dict[str, Any]], None] = lambda opt: None) -> None:
@@ -32,7 +33,7 @@ def apply(prepare_options: Callable[[dict[str, Any]], None] = lambda opt: None) 
         return
     for patch in (options.read_option_files, options.suggest_registered_names, loading.position_samples,
                   loading.count_whole_batches, loading.prepare_workers, loading.forward_prefetch_errors, loading.share_lmdb,
-                  training.average_buffers, training.reach_warmup_rate, training.blur_any_strides,
+                  training.average_buffers, training.reach_warmup_rate, training.blur_any_strides, training.offer_adamw,
                   saving.save_whole_files, saving.load_named_weights, resuming.resume_anywhere, resuming.seed_each_step,
                   resuming.seed_samples, distributed.start_processes_anywhere, distributed.wrap_anywhere,
                   validation.validate_together, runs.refuse_untrained_test, runs.rehearse_before_archiving, output.hush):

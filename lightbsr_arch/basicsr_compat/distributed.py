@@ -1,6 +1,7 @@
 """Runs of several processes: on CPUs too, without surprises at the first forward pass."""
 from __future__ import annotations
 
+import atexit
 import os
 import subprocess
 from typing import Any
@@ -35,6 +36,7 @@ def start_process_group(launcher: str, backend: str = 'nccl', port: int | None =
     else:
         torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', os.environ['RANK'])) % torch.cuda.device_count())
     distributed.init_process_group(backend)
+    atexit.register(distributed.destroy_process_group)
 
 
 def read_slurm_place(port: int | None) -> None:
@@ -70,8 +72,22 @@ def wrap_anywhere() -> None:
     BaseModel.model_to_device = model_to_device
 
 
+def gather(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensors (N, ...) of all processes, in their order, one behind the other; the same in each."""
+    if not distributed.is_initialized():
+        return tensor
+    parts = [torch.empty_like(tensor) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(parts, tensor.contiguous())
+    return torch.cat(parts)
+
+
 def share_gradients(net: nn.Module, opt: dict[str, Any]) -> nn.Module:
-    """Wraps a network so that all processes have the mean gradients of what trains now; unwrapped where nothing does."""
+    """Wraps a network so that all processes have the mean gradients of what trains now; unwrapped where nothing does.
+
+    All begin with the first process's parameters and buffers; then each has buffers of its own.
+    """
+    for buffer in net.buffers():
+        distributed.broadcast(buffer, 0)
     if not any(param.requires_grad for param in net.parameters()):
         return net
     devices = [torch.cuda.current_device()] if next(net.parameters()).is_cuda else None

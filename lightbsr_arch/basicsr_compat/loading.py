@@ -39,6 +39,10 @@ def position_samples() -> None:
     class PositionedSampler(EnlargedSampler):
         done = 0, 0
 
+        def set_epoch(self, epoch: int) -> None:
+            super().set_epoch(epoch)
+            PositionedSampler.current_epoch = epoch
+
         def __iter__(self) -> Iterator[SampleIndex]:
             generator = torch.Generator().manual_seed(self.epoch)
             positions = torch.randperm(self.total_size, generator=generator).tolist()
@@ -47,6 +51,12 @@ def position_samples() -> None:
                 yield SampleIndex(position % len(self.dataset), self.epoch, position)
 
     basicsr.train.EnlargedSampler = PositionedSampler
+
+
+def current_epoch() -> int:
+    """The training loop's, which it tells to nobody but the sampler."""
+    import basicsr.train
+    return getattr(basicsr.train.EnlargedSampler, 'current_epoch', 0)
 
 
 def count_whole_batches() -> None:

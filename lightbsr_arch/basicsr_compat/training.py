@@ -1,6 +1,8 @@
 """Training steps of BasicSR's own models."""
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 
@@ -36,6 +38,17 @@ def reach_warmup_rate() -> None:
                 group['lr'] = group['initial_lr'] * current_iter / warmup_iter
 
     BaseModel.update_learning_rate = update_learning_rate
+
+
+def offer_adamw() -> None:
+    """NotImplementedError: optimizer AdamW is not supperted yet."""
+    from basicsr.models.base_model import BaseModel
+    get = BaseModel.get_optimizer
+
+    def get_optimizer(self: BaseModel, optim_type: str, params: Any, lr: float, **kwargs: Any) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(params, lr, **kwargs) if optim_type == 'AdamW' else get(self, optim_type, params, lr, **kwargs)
+
+    BaseModel.get_optimizer = get_optimizer
 
 
 def blur_any_strides() -> None:

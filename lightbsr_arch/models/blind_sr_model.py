@@ -2,6 +2,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import fields
 from typing import Any, Optional
 
 import torch
@@ -12,19 +15,25 @@ from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ..basicsr_compat import plain
-from ..config import Stage, suggest
+from ..basicsr_compat import current_epoch, plain, share_gradients
+from ..config import Stage, StepOptions, build, suggest
 from ..degradations import degrade, parse_degradation
 from . import stages
 from .idr_validation import IDRValidation
 from .real_world import DATASET as REAL_WORLD
 from .real_world import RealWorldSynthesis
+from .stepping import Memory, Stepper
 
 TRAIN_KEYS = ['stages', 'total_iter', 'optim_g', 'ema_decay', 'pixel_opt', 'one_degradation_per_batch']
+STEP_KEYS = [f.name for f in fields(StepOptions)]
+BATCH = ('lq', 'gt', 'kernel', 'noise')  # what a batch is made of: (B, ...) each, or None
 
 
 class BlindSRModel(SRModel):
     """A training step is `feed_data` (degrade), `compute_losses` (one forward), and an optimiser's step.
+
+    A step whose losses or gradients are not finite is skipped, and leaves all as it was before; see `StepOptions` for what
+    else an option file can say of it.
 
     Subclasses say what trains in a stage of `trains: idr`, prepare their networks, and compute their losses.
     """
@@ -73,12 +82,25 @@ class BlindSRModel(SRModel):
 
     # ------------------------------------------------------------------ set-up
     def model_to_device(self, net: nn.Module) -> nn.Module:
-        """Channels last: the same results, and a training step takes about two thirds of the time on a CPU."""
-        return super().model_to_device(net.to(memory_format=torch.channels_last))
+        """Channels last: the same results, and a training step takes about two thirds of the time on a CPU.
+
+        Of several processes, each wraps its network at the start of a stage, when it is known what trains.
+        """
+        net = net.to(self.device, memory_format=self.memory_format)
+        return net if self.opt['dist'] else super().model_to_device(net)
+
+    @property
+    def step_options(self) -> StepOptions:
+        train = self.opt.get('train') or {}
+        return build(StepOptions, {key: train[key] for key in STEP_KEYS if key in train}, 'train')
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        return torch.channels_last if self.step_options.channels_last else torch.contiguous_format
 
     def init_training_settings(self) -> None:
         train = self.opt['train']
-        known = [*TRAIN_KEYS, *self.loss_keys, *self.other_keys]
+        known = [*TRAIN_KEYS, *STEP_KEYS, *self.loss_keys, *self.other_keys]
         for key in train:
             if key not in known:
                 raise ValueError(f'train: unknown key {key!r}{suggest(key, known)}')
@@ -90,6 +112,9 @@ class BlindSRModel(SRModel):
         self.training_degradation = (parse_degradation(section['degradation'], self.opt['scale'])
                                      if 'degradation' in section else None)
         self.stage: Optional[Stage] = None
+        self.stepper = Stepper(self.step_options, self.device)
+        self.num_skipped = 0  # in a row
+        self._prepare_network(section)
         if (self.opt.get('val') or {}).get('idr_statistics'):
             self.idr_validation = self._start_idr_validation()
         self.is_fresh = self.opt['path'].get('pretrain_network_g') is None
@@ -108,8 +133,20 @@ class BlindSRModel(SRModel):
                              'it to false')
         return IDRValidation(self.opt['datasets'], self.opt['scale'])
 
+    def _prepare_network(self, section: dict[str, Any]) -> None:
+        options, batch_size = self.step_options, section['batch_size_per_gpu']
+        if batch_size % options.accumulate:
+            raise ValueError(f'train.accumulate ({options.accumulate}) must divide datasets.train.batch_size_per_gpu '
+                             f'({batch_size})')
+        if options.sync_bn:
+            if self.device.type != 'cuda' or not self.opt['dist']:
+                raise ValueError('train.sync_bn is for several processes on GPUs: set it to false')
+            self.net_g = nn.SyncBatchNorm.convert_sync_batchnorm(self.net_g)
+        if options.compile:
+            self.get_bare_model(self.net_g).compile()
+
     def _start_average(self) -> None:
-        self.net_g_ema = build_network(self.opt['network_g']).to(self.device, memory_format=torch.channels_last).eval()
+        self.net_g_ema = build_network(self.opt['network_g']).to(self.device, memory_format=self.memory_format).eval()
         self.net_g_ema.requires_grad_(False)
         if self.is_fresh:
             self.model_ema(0)
@@ -130,6 +167,16 @@ class BlindSRModel(SRModel):
         rate = stages.learning_rate(self.stages, current_iter)
         self._set_lr([[rate] * len(self.optimizer_g.param_groups)])
 
+    def further_state(self) -> dict[str, Any]:
+        """What this process needs to go on, besides the weights and the optimisers' states."""
+        pool = self.synthesis.pool if self.synthesis is not None else []
+        return {'scaler': self.stepper.scaler.state_dict(), 'pool': [list(pair) for pair in pool]}
+
+    def take_further_state(self, state: dict[str, Any]) -> None:
+        self.stepper.scaler.load_state_dict(state.get('scaler', {}))
+        if self.synthesis is not None:
+            self.synthesis.pool = [tuple(image.to(self.device) for image in pair) for pair in state.get('pool', [])]
+
     def checkpoint_notes(self, net_label: str) -> dict[str, Any]:
         own = self.training_degradation
         return super().checkpoint_notes(net_label) | {'degradation': plain(own.section) if own else 'real-world'}
@@ -137,7 +184,7 @@ class BlindSRModel(SRModel):
     # ------------------------------------------------------------------ a training step
     def feed_data(self, data: dict[str, Any]) -> None:
         """Takes finished pairs, or degrades patches (B, D, 3, H, W) here, on the device, as the data set's type asks."""
-        self.images = data.get('lq_path')
+        self.images = data.get('gt_path', data.get('lq_path'))
         self.kernel, self.noise = (data[k].to(self.device) if k in data else None for k in ('kernel', 'noise'))
         if 'lq' in data:
             super().feed_data(data)
@@ -163,15 +210,63 @@ class BlindSRModel(SRModel):
     def optimize_parameters(self, current_iter: int) -> None:
         stage, _ = stages.locate(self.stages, current_iter)
         self.enter(stage)
+        before = Memory(self.moved_by_a_step())
         self.before_step()
-        losses, statistics = self.compute_losses(stage)
-        self.optimizer_g.zero_grad()
-        sum(losses.values()).backward()
-        self.optimizer_g.step()
-        self.after_step()
-        if self.ema_decay > 0:
-            self.model_ema(self.ema_decay)
+        losses, statistics = self.compute_gradients(stage)
+        unsound = self.stepper.step(self.optimizer_g, losses)
+        if unsound is None:
+            self.num_skipped = 0
+            self.after_step()
+            if self.ema_decay > 0:
+                self.model_ema(self.ema_decay)
+        else:
+            before.restore()
+            self.skip(current_iter, unsound)
         self.log_dict = self.reduce_loss_dict(OrderedDict(losses | statistics))
+
+    def compute_gradients(self, stage: Stage) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Works through the batch, in parts if the options say so; returns mean losses and statistics."""
+        self.optimizer_g.zero_grad()
+        rows = []
+        for is_last in self.parts():
+            alone = nullcontext() if is_last or not self.opt['dist'] else self.net_g.no_sync()
+            with alone:
+                losses, statistics = self.compute_losses(stage)
+                self.stepper.backward(losses, 1 / self.stepper.options.accumulate)
+            rows.append((losses, statistics))
+        return tuple({key: torch.stack([row[i][key].detach() for row in rows]).mean() for key in rows[0][i]} for i in (0, 1))
+
+    def parts(self) -> Iterator[bool]:
+        """Feeds the parts of the batch one after another, and says which is the last; then the whole batch is back."""
+        num_part = self.stepper.options.accumulate
+        whole = {name: value for name in BATCH if (value := getattr(self, name)) is not None}
+        for i in range(num_part):
+            for name, value in whole.items():
+                setattr(self, name, value.chunk(num_part)[i])
+            yield i == num_part - 1
+        for name, value in whole.items():
+            setattr(self, name, value)
+
+    def moved_by_a_step(self) -> list[Tensor]:
+        """What forward passes change, besides the gradients: BatchNorm's statistics and the like."""
+        return list(self.get_bare_model(self.net_g).buffers())
+
+    def skip(self, current_iter: int, unsound: str) -> None:
+        """Reports a step that did not count; too many in a row end the run, with a state to go on from.
+
+        Raises:
+            ValueError: `train.max_skipped` steps in a row.
+        """
+        if self.stepper.is_overflow(unsound):
+            return
+        self.num_skipped += 1
+        get_root_logger().warning(f'Step {current_iter} is skipped: {unsound} not finite. '
+                                  f'Images: {", ".join(self.images or ["unknown"])}')
+        if self.num_skipped == self.step_options.max_skipped:
+            self.save(current_epoch(), current_iter)
+            raise ValueError(f'{self.num_skipped} steps in a row had losses or gradients that are not finite ({unsound}): lower '
+                             f'the learning rate or look at the images named above. The state before them is saved as '
+                             f'{current_iter}.state')
 
     def get_current_log(self) -> dict[str, float]:
         """BasicSR writes these, but not the learning rate, to TensorBoard."""
@@ -189,6 +284,8 @@ class BlindSRModel(SRModel):
             p for name in self.idr_modules for p in net.get_submodule(name).parameters()}
         for param in trained:
             param.requires_grad_(param in chosen)
+        if self.opt['dist']:
+            self.net_g = share_gradients(net, self.opt)
         get_root_logger().info(f'Stage: {stage}')
 
     # ------------------------------------------------------------------ validation

@@ -6,11 +6,14 @@ from typing import Any
 from basicsr.archs import build_network
 from basicsr.archs.vgg_arch import VGG_PRETRAIN_PATH
 from basicsr.losses import build_loss
+from basicsr.models.sr_model import SRModel
+from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
 from ..archs import KDSRIDR
 from ..config import Stage
 from .blind_sr_model import BlindSRModel
+from .stepping import Memory, Stepper
 from .student_model import StudentModel
 
 
@@ -27,7 +30,7 @@ class KDSRTeacherModel(BlindSRModel):
             raise ValueError('KDSRTeacherModel has a pixel loss alone: give its stages trains: all')
 
     def compute_losses(self, stage: Stage) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        sr = self.net_g(self.lq, truth_for(self.get_bare_model(self.net_g), self))
+        sr = self.stepper.forward(self.net_g, self.lq, truth_for(self.get_bare_model(self.net_g), self))
         return {'l_pix': self.losses['pixel_opt'](sr, self.gt)}, {}
 
     def side_inputs(self, net: nn.Module) -> tuple[Tensor, ...]:
@@ -43,10 +46,10 @@ class KDSRStudentModel(StudentModel):
 
     teacher_arch = 'KDSRTeacher'
     distilled = {'distill_opt': 'distill'}
-    idr_modules = ('estimator',)
+    idr_modules = ('estimator.features', 'estimator.distill')  # what D' is made by
 
     def teach(self) -> KDSRIDR:
-        return self.teacher(self.lq, truth_for(self.teacher, self), idr_only=True)
+        return self.stepper.forward(self.teacher, self.lq, truth_for(self.teacher, self), idr_only=True)
 
     def check_distillation(self) -> None:
         student = self.get_bare_model(self.net_g)
@@ -69,7 +72,11 @@ class KDSRGANStudentModel(KDSRStudentModel):
         if any(stage.trains == 'idr' for stage in self.stages):
             raise ValueError('KDSRGANStudentModel trains all: give its stages trains: all')
         super().prepare_networks()
-        self.net_d = self.model_to_device(build_network(self.opt['network_d']))
+        if self.step_options.accumulate > 1:
+            raise ValueError('KDSRGANStudentModel shows the discriminator whole batches: set train.accumulate to 1')
+        net_d = build_network(self.opt['network_d']).to(memory_format=self.memory_format)
+        self.net_d = SRModel.model_to_device(self, net_d)
+        self.stepper_d = Stepper(self.step_options, self.device)
         path = self.opt['path'].get('pretrain_network_d')
         if path is not None:
             self.load_network(self.net_d, path, True, self.opt['path'].get('param_key_d', 'params'))
@@ -91,12 +98,15 @@ class KDSRGANStudentModel(KDSRStudentModel):
         self.optimizer_d = self.get_optimizer(options.pop('type'), self.net_d.parameters(), **options)
         self.optimizers.append(self.optimizer_d)
 
+    def moved_by_a_step(self) -> list[Tensor]:
+        return super().moved_by_a_step() + list(self.net_d.buffers())
+
     def before_step(self) -> None:
         self.net_d.requires_grad_(False)
 
     def compute_losses(self, stage: Stage) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         losses, statistics = super().compute_losses(stage)
-        losses['l_gan'] = self.gan(self.net_d(self.output), True, is_disc=False)
+        losses['l_gan'] = self.gan(self.stepper.forward(self.get_bare_model(self.net_d), self.output), True, is_disc=False)
         if self.perceptual is not None:
             perceptual, style = self.perceptual(self.output, self.gt)
             losses |= {name: loss for name, loss in (('l_percep', perceptual), ('l_style', style)) if loss is not None}
@@ -106,15 +116,26 @@ class KDSRGANStudentModel(KDSRStudentModel):
         """The discriminator's step."""
         self.net_d.requires_grad_(True)
         self.optimizer_d.zero_grad()
-        real, fake = self.net_d(self.gt), self.net_d(self.output.detach())
+        before = Memory(self.net_d.buffers())
+        real, fake = (self.stepper_d.forward(self.net_d, images) for images in (self.gt, self.output.detach()))
         losses = {'l_d_real': self.gan(real, True, is_disc=True), 'l_d_fake': self.gan(fake, False, is_disc=True)}
-        sum(losses.values()).backward()
-        self.optimizer_d.step()
+        self.stepper_d.backward(losses)
+        unsound = self.stepper_d.step(self.optimizer_d, losses)
+        if unsound is not None:
+            before.restore()
+            get_root_logger().warning(f"The discriminator's step is skipped: {unsound} not finite.")
         self.discriminator_log = self.reduce_loss_dict(
             losses | {'out_d_real': real.detach().mean(), 'out_d_fake': fake.detach().mean()})
 
     def get_current_log(self) -> dict[str, float]:
         return super().get_current_log() | self.discriminator_log
+
+    def further_state(self) -> dict[str, Any]:
+        return super().further_state() | {'scaler_d': self.stepper_d.scaler.state_dict()}
+
+    def take_further_state(self, state: dict[str, Any]) -> None:
+        super().take_further_state(state)
+        self.stepper_d.scaler.load_state_dict(state.get('scaler_d', {}))
 
     def save(self, epoch: int, current_iter: int) -> None:
         """The training state comes last: it says that the weights are there."""

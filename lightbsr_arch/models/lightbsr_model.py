@@ -9,6 +9,7 @@ from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
 from .. import checkpoints
+from ..basicsr_compat import gather
 from ..archs import IDR
 from ..config import Stage
 from ..degradations import fit_pca_basis, release_pca_kernels
@@ -74,14 +75,19 @@ class LightBSRTeacherModel(BlindSRModel):
                                f'mean error of {error:.2%}.')
         return basis
 
+    def moved_by_a_step(self) -> list[Tensor]:
+        encoder = self.get_bare_model(self.net_g).encoder
+        return super().moved_by_a_step() + (list(encoder.key.parameters()) if encoder.key is not None else [])
+
     def before_step(self) -> None:
         encoder = self.get_bare_model(self.net_g).encoder
+        self.new_keys: list[Tensor] = []
         if encoder.key is not None:
             encoder.update_key_encoder()
 
     def compute_losses(self, stage: Stage) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         net = self.get_bare_model(self.net_g)
-        step = self.net_g(self.lq, prior_of(net, self), idr_only=stage.trains == 'idr')
+        step = self.stepper.forward(self.net_g, self.lq, prior_of(net, self), idr_only=stage.trains == 'idr')
         losses, statistics = {}, {}
         if stage.trains == 'all':
             losses['l_pix'] = self.losses['pixel_opt'](step.sr, self.gt[:, 0])
@@ -89,13 +95,13 @@ class LightBSRTeacherModel(BlindSRModel):
             contrast = step.query, step.key, net.encoder.queue
             losses['l_contrastive'] = self.losses['contrastive_opt'](*contrast)
             statistics = contrastive_statistics(*contrast)
-            self.new_keys = step.key[:, 0]
+            self.new_keys.append(step.key[:, 0])
         return losses, statistics
 
     def after_step(self) -> None:
         encoder = self.get_bare_model(self.net_g).encoder
         if encoder.key is not None:
-            encoder.enqueue(self.new_keys)
+            encoder.enqueue(gather(torch.cat(self.new_keys)))
 
     def side_inputs(self, net: nn.Module) -> tuple[Optional[Tensor], ...]:
         return prior_of(net, self),
@@ -113,10 +119,14 @@ class LightBSRStudentModel(StudentModel):
 
     teacher_arch = 'LightBSRTeacher'
     distilled = {'channel_distill_opt': 'channel', 'spatial_distill_opt': 'spatial'}
-    idr_modules = ('estimator', 'converter')
+
+    @property
+    def idr_modules(self) -> tuple[str, ...]:
+        """The estimator, and of the converter what a loss reads."""
+        return 'estimator', *(f'converter.{form}' for key, form in self.distilled.items() if self.opt['train'].get(key))
 
     def teach(self) -> IDR:
-        return self.teacher(self.lq, prior_of(self.teacher, self), idr_only=True)
+        return self.stepper.forward(self.teacher, self.lq, prior_of(self.teacher, self), idr_only=True)
 
     def check_distillation(self) -> None:
         """A representation that no gate reads is not built, and one of another width cannot be compared."""

@@ -66,7 +66,7 @@ class StudentModel(BlindSRModel):
             raise checkpoints.CheckpointError(f'{path} holds {section["type"] or "a network without a name"}, but '
                                               f'path.pretrain_network_t must be a {self.teacher_arch}')
         self._check_setting(path, loaded, section)
-        teacher = build_network(section).to(self.device, memory_format=torch.channels_last)
+        teacher = build_network(section).to(self.device, memory_format=self.memory_format)
         self.load_network(teacher, path, True, self.opt['path'].get('param_key_t'))
         return teacher.requires_grad_(False).eval()
 
@@ -100,9 +100,9 @@ class StudentModel(BlindSRModel):
     def compute_losses(self, stage: Stage) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         losses = {}
         if stage.trains == 'idr':
-            idr = self.net_g(self.lq, idr_only=True)
+            idr = self.stepper.forward(self.net_g, self.lq, idr_only=True)
         else:
-            self.output, idr = self.net_g(self.lq, return_idr=True)
+            self.output, idr = self.stepper.forward(self.net_g, self.lq, return_idr=True)
             losses['l_pix'] = self.losses['pixel_opt'](self.output, self.gt)
         return losses | self._distill(idr), {}
 

@@ -1,0 +1,155 @@
+"""Two processes on the CPU, by gloo: as a user starts them, with torchrun."""
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lightbsr_arch.basicsr_compat import distributed as processes
+from tests import tiny_options as tiny
+
+SCRIPT = Path(__file__).with_name('distributed_run.py')
+ROOT = SCRIPT.parents[1]
+Steps = list[dict[str, Any]]
+
+
+def launch(num_process: int, folder: Path, out: str, *runs: str) -> list[list[Steps]]:
+    """Runs `basicsr RUN` for each, in processes of its own; for each process, the recorded steps of each run."""
+    launcher = [sys.executable, '-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={num_process}']
+    start = launcher if num_process > 1 else [sys.executable]
+    words = [word for run in runs for word in ('--', *run.split(), *(['--launcher', 'pytorch'] if num_process > 1 else []))]
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}
+    done = subprocess.run([*start, str(SCRIPT), out, *words], cwd=folder, env=environment, capture_output=True, text=True,
+                          timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [torch.load(folder / f'{out}.{rank}') for rank in range(num_process)]
+
+
+def kdsr_student(images: Path) -> dict[str, Any]:
+    """Of a teacher of 8 features; no BatchNorm anywhere. A stage of the estimator comes first."""
+    opt = tiny.training(images, 'kdsr_student', model_type='KDSRStudentModel')
+    opt['network_g'] = {'type': 'KDSR', 'num_feat': 8, 'num_block': 1, 'num_estimator_block': 1}
+    opt['path'] = {'pretrain_network_t': 'experiments/kdsr_teacher/models/net_g_latest.pth'}
+    opt['train'] |= {'stages': tiny.STAGES, 'distill_opt': {'type': 'ChannelDistillationLoss', 'l1_weight': 0}}
+    return opt
+
+
+def kdsr_teacher(images: Path) -> dict[str, Any]:
+    opt = tiny.training(images, 'kdsr_teacher', model_type='KDSRTeacherModel')
+    opt['network_g'] = {'type': 'KDSRTeacher', 'num_feat': 8, 'num_block': 1, 'num_estimator_block': 1}
+    opt['train'] |= {'stages': tiny.STAGES[1:]}
+    return opt
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Option files, and six images."""
+    import cv2
+    import numpy as np
+    folder, rng = tmp_path_factory.mktemp('distributed'), np.random.default_rng(0)
+    images = folder / 'images'
+    images.mkdir()
+    for i in range(6):
+        image = cv2.resize(rng.integers(0, 256, (12, 10, 3), dtype=np.uint8), (96, 80), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(images / f'image_{i}.png'), image)
+    teacher = tiny.teacher(images) | {'val': {'val_freq': 4, 'save_img': False, 'metrics': tiny.METRICS}}
+    teacher['train']['ema_decay'] = 0.5
+    student = tiny.student(images, 'experiments/teacher/models/net_g_latest.pth')
+    for opt in (teacher, student, kdsr_teacher(images), kdsr_student(images)):
+        opt['datasets']['train'] |= {'batch_size_per_gpu': 1, 'dataset_enlarge_ratio': 2}
+        tiny.write(opt, folder)
+    both = kdsr_student(images) | {'name': 'double'}
+    both['datasets']['train'] |= {'batch_size_per_gpu': 2, 'dataset_enlarge_ratio': 2}
+    tiny.write(both, folder)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def two(folder: Path) -> list[dict[str, Steps]]:
+    """Teachers and students through both stages; by process and run."""
+    names = ['teacher', 'student', 'kdsr_teacher', 'kdsr_student']
+    recorded = launch(2, folder, 'two', *(f'train -opt {name}.yml' for name in names))
+    return [dict(zip(names, runs)) for runs in recorded]
+
+
+@pytest.mark.parametrize('name, num_step', [('teacher', 4), ('student', 4), ('kdsr_teacher', 2), ('kdsr_student', 4)])
+def test_all_processes_take_the_same_step(two: list[dict[str, Steps]], name: str, num_step: int) -> None:
+    """In each stage: gradients, parameters (the key branch's too) and the queue."""
+    first, second = (runs[name] for runs in two)
+    assert len(first) == len(second) == num_step
+    for one, other in zip(first, second):
+        for kind in ('gradients', 'parameters', 'queue'):
+            assert one[kind].keys() == other[kind].keys()
+            assert [key for key in one[kind] if not torch.equal(one[kind][key], other[kind][key])] == []
+    assert len(first[0]['gradients']) < len(first[-1]['gradients']) or name == 'kdsr_teacher'
+    assert (len(first[0]['queue']) == 2) == (name == 'teacher')
+
+
+def test_the_queue_takes_the_keys_of_all_processes(two: list[dict[str, Steps]]) -> None:
+    steps = two[0]['teacher']
+    assert [step['queue']['encoder.queue_pointer'].item() for step in steps] == [2, 4, 6, 8]
+    new = steps[0]['queue']['encoder.queue'][:, :2]
+    assert torch.allclose(new.norm(dim=0), torch.ones(2)) and not torch.allclose(new[:, 0], new[:, 1])
+
+
+def test_gradients_are_those_of_one_process_with_the_double_batch(folder: Path, two: list[dict[str, Steps]]) -> None:
+    (one,), = launch(1, folder, 'one', 'train -opt double.yml'),
+    for single, double in zip(one[0], two[0]['kdsr_student']):
+        assert single['gradients'].keys() == double['gradients'].keys()
+        for name, gradient in single['gradients'].items():
+            torch.testing.assert_close(double['gradients'][name], gradient, rtol=2e-3, atol=2e-6 + 2e-3 * float(gradient.abs().max()))
+        break  # Adam's first step turns rounding errors of tiny gradients into whole steps
+
+
+def test_a_resumed_run_of_two_processes_is_the_same_run(folder: Path, two: list[dict[str, Steps]]) -> None:
+    """Interrupted in the first stage, resumed into the second."""
+    run = folder / 'experiments/teacher'
+    assert sorted(path.name for path in (run / 'training_states').iterdir()) == ['2.rank1', '2.state', '4.rank1', '4.state']
+    whole = torch.load(run / 'models/net_g_4.pth')
+    for path in (run / 'training_states/4.state', run / 'models/net_g_4.pth'):
+        path.unlink()
+    resumed = launch(2, folder, 'resumed', 'train -opt teacher.yml --auto_resume')
+    assert len(resumed[0][0]) == 2
+    for key in ('params', 'params_ema'):
+        again = torch.load(run / 'models/net_g_4.pth')[key]
+        assert [name for name, value in whole[key].items() if not torch.equal(again[name], value)] == []
+
+
+def test_validation_is_shared_and_complete(folder: Path, two: list[dict[str, Steps]], tmp_path: Path) -> None:
+    """Its mean over the images equals that of a test in one process."""
+    log = next((folder / 'experiments/kdsr_student').glob('*.log')).read_text()
+    validated = float(log.rpartition('# psnr: ')[2].split()[0])
+    opt = tiny.benchmark(folder / 'images', 'alone', model_type='KDSRStudentModel', network_g=kdsr_student(folder)['network_g'],
+                         path={'pretrain_network_g': 'experiments/kdsr_student/models/net_g_latest.pth'})
+    tiny.write(opt, folder)
+    launch(1, folder, 'alone', 'test -opt alone.yml')
+    table = (folder / 'results/alone/table.md').read_text()
+    assert f'{validated:.2f}' in table
+
+
+def test_slurm_tells_each_process_its_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    scontrol = tmp_path / 'scontrol'
+    scontrol.write_text('#!/bin/sh\n[ "$*" = "show hostnames node[1-2]" ] && printf "node1\\nnode2\\n"\n')
+    scontrol.chmod(0o755)
+    monkeypatch.setenv('PATH', f'{tmp_path}:{os.environ["PATH"]}')
+    for key in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT', 'LOCAL_RANK'):
+        monkeypatch.setenv(key, 'to be put back')
+        monkeypatch.delenv(key)
+    for key, value in {'SLURM_PROCID': '3', 'SLURM_NTASKS': '4', 'SLURM_LOCALID': '1', 'SLURM_NODELIST': 'node[1-2]'}.items():
+        monkeypatch.setenv(key, value)
+    processes.read_slurm_place(None)
+    assert [os.environ[key] for key in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')] == [
+        '3', '4', '1', 'node1', '29500']
+
+
+@pytest.mark.parametrize('launcher, message', [('pytorch', 'torchrun --nproc_per_node'), ('slurm', 'SLURM_PROCID')])
+def test_a_launcher_that_did_not_launch(launcher: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for key in ('RANK', 'SLURM_PROCID'):
+        monkeypatch.delenv(key, raising=False)
+    with pytest.raises(ValueError, match=message):
+        processes.start_process_group(launcher)
