@@ -67,7 +67,7 @@ def places(patch: Tensor, image: np.ndarray) -> list[tuple[int, bool, bool, bool
 # ---------------------------------------------------------------------------------------------- training samples
 def test_training_sample_has_patches_and_what_degrades_them(images: Path) -> None:
     sample = train_set(images)[0]
-    assert sample.keys() == {'gt', 'kernel', 'noise', 'noise_seed'}
+    assert sample.keys() == {'gt', 'gt_path', 'kernel', 'noise', 'noise_seed'}
     assert sample['gt'].shape == (3, 3, 32, 32) and sample['gt'].dtype == torch.float32
     assert 0 <= sample['gt'].min() and sample['gt'].max() <= 1
     assert torch.equal(sample['gt'], (sample['gt'] * 255).round() / 255)
@@ -284,6 +284,8 @@ def test_lmdb_gives_the_same_samples_as_the_folder(images: Path, tmp_path: Path,
     root = f'{tmp_path / "images.lmdb"}{slash}'
     test_set(root)[0]  # opened here first: the loading processes cannot share it
     expected, batches = epochs(images, num=1), epochs(root, num_worker, num=1)
+    for batch in (*expected[0], *batches[0]):
+        assert all(path.startswith((str(images), root)) for path in batch.pop('gt_path'))
     assert all(equal(a, b) for a, b in zip(batches[0], expected[0], strict=True))
     for degradation in ({'sigma': 1.2, 'noise': 5}, 'setting1'):  # two data sets of one LMDB folder
         assert equal(test_set(root, degradation=degradation)[4]['lq'], test_set(images, degradation=degradation)[4]['lq'])

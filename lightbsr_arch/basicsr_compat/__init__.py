@@ -16,10 +16,10 @@ from .loading import SampleIndex, current_epoch
 from .output import reset_logger, show_progress
 from .resuming import load_resume_state
 from .runs import rehearse, run_test
-from .saving import plain
+from .saving import plain, saved_steps
 
 __all__ = ['SampleIndex', 'apply', 'current_epoch', 'gather', 'load_resume_state', 'plain', 'prepare_import', 'rehearse',
-           'reset_logger', 'run_test', 'share_gradients', 'show_progress']
+           'reset_logger', 'run_test', 'saved_steps', 'share_gradients', 'show_progress']
 
 
 def apply(prepare_options: Callable[[dict[str, Any]], None] = lambda opt: None) -> None:

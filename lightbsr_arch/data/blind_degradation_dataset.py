@@ -27,7 +27,7 @@ class BlindDegradationDataset(Dataset):
 
     Images are read as 8-bit RGB (gray is repeated, alpha dropped, 16 bits are cut to 8) and given in [0, 1].
 
-    Training yields `gt` (D, 3, gt_size, gt_size), `kernel` (21, 21), `noise` (8-bit units) and `noise_seed`: D crops of
+    Training yields `gt` (D, 3, gt_size, gt_size), `gt_path`, `kernel` (21, 21), `noise` (8-bit units), `noise_seed`: D crops of
     one image that share flips, rotation and degradation. Sample i of epoch e is a function of (seed, e, i), where i is
     the position in the enlarged epoch, with any number of workers.
 
@@ -78,11 +78,9 @@ class BlindDegradationDataset(Dataset):
         rng = np.random.default_rng((options.seed, getattr(index, 'epoch', 0), getattr(index, 'position', int(index))))
         patches = [random_crop(rng, image, options.gt_size) for _ in range(options.num_patches)]
         patches = flip_and_rotate(rng, np.stack(patches), options.use_hflip, options.use_rot)
-        sample = {'gt': to_tensor(patches)} | self._draw_degradation(rng)
-        if not options.pairs:
-            return sample
         path = self._path(self.names[index])
-        return self._finish(sample) | {'lq_path': path, 'gt_path': path}
+        sample = {'gt': to_tensor(patches), 'gt_path': path} | self._draw_degradation(rng)
+        return self._finish(sample) | {'lq_path': path} if options.pairs else sample
 
     def _test_sample(self, image: np.ndarray, name: str) -> dict[str, Any]:
         if self.options.center_crop is not None:
