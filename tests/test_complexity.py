@@ -164,7 +164,7 @@ def test_networks_from_all_kinds_of_files(tmp_path: Path, run_cli: Callable, cap
     (['LightBSR', '--device', 'nowhere'], '--device nowhere cannot be used'),
     (['LightBSR', '--device', 'meta'], '--device meta cannot be used: only cpu and cuda are measured'),
     (['images'], 'images is neither a file nor'), (['empty.yml'], 'empty.yml has no network_g with a type'),
-    (['list.json'], 'list.json is no table.json of `basicsr test`'), (['cut.json'], 'cut.json is not valid JSON'),
+    (['list.json'], 'list.json holds no results of `basicsr test`'), (['cut.json'], 'cut.json holds no results'),
     (['good.json', '--plot', 'p', '--cell', 'Set5_2.5'], "no cell 'Set5_2.5' in LightBSR's Table 3; did you mean"),
     (['good.json', '--plot', 'p', '--cell', 'B100_2.4'], 'good: no PSNR of B100 sigma2.4 at x4, only Set5 sigma1.2, '),
     (['x2.json', '--plot', 'p'], 'x2: no PSNR of Set5 sigma2.4 at x4')], ids=lambda value: ' '.join(value)[:40])
@@ -225,6 +225,8 @@ def test_the_figure_is_written(tmp_path: Path, run_cli: Callable, capfd: pytest.
 
 def test_a_plot_without_matplotlib(run_cli: Callable, capfd: pytest.CaptureFixture,
                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, 'lightbsr_arch.evaluation.plots.cost', raising=False)
+    monkeypatch.delitem(sys.modules, 'lightbsr_arch.evaluation.plots.style', raising=False)
     monkeypatch.setitem(sys.modules, 'matplotlib', None)
     assert run_cli('complexity', '--plot', 'p') == 1
-    assert '--plot needs matplotlib: pip install lightbsr_arch[eval]' in capfd.readouterr().err
+    assert 'figures need matplotlib: pip install lightbsr_arch[eval]' in capfd.readouterr().err

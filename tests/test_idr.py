@@ -53,8 +53,8 @@ def save(folder: Path, arch: str, net: nn.Module | None = None, **kwargs: Any) -
     return path
 
 
-def options(images: Path, models: dict[str, Any], **changes: Any) -> Options:
-    return {'name': 'idr', 'scale': 4, 'images': {'val': str(images)}, 'crop': 64, 'models': models,
+def options(images: Path, methods: dict[str, Any], **changes: Any) -> Options:
+    return {'name': 'idr', 'scale': 4, 'images': {'val': str(images)}, 'center_crop': 64, 'methods': methods,
             'grids': {'blur': BLUR}} | changes
 
 
@@ -99,17 +99,17 @@ def test_analysis_of_lightbsr(lightbsr: dict[str, str], images: Path, tmp_path: 
     assert {path.stem for path in folder.glob('*.png')} == {path.stem for path in folder.glob('*.pdf')} == {
         f'{kind}_{member}' for kind in ('tsne_blur', 'pca_blur', 'distance') for member in ('read', 'estimate')}
     assert (folder / 'idr.md').read_text() in text and '## blur: 2 degradations x 6 images' in text
-    assert re.search(r'\| model +\| feature +\| silhouette ↑ \| Davies-Bouldin ↓ .* \| CKA +\|', text)
+    assert re.search(r'\| method +\| feature +\| silhouette ↑ \| Davies-Bouldin ↓ .* \| CKA +\|', text)
     grid, regression = json.loads((folder / 'idr.json').read_text())['tables']
-    rows = {(row['model'], row['feature']): row for row in grid['rows']}
+    rows = {(row['method'], row['feature']): row for row in grid['rows']}
     assert rows['teacher', 'read']['CKA'] == pytest.approx(1) and rows['student', 'read']['CKA'] < 0.999
-    assert rows['chance', ''] == {'model': 'chance', 'feature': '', 'silhouette': 0, 'k-NN': 0.5, 'probe': 0.5,
+    assert rows['chance', ''] == {'method': 'chance', 'feature': '', 'silhouette': 0, 'k-NN': 0.5, 'probe': 0.5,
                                   'content leakage': pytest.approx(1 / 6)}
-    assert regression['rows'][0].keys() == {'model', 'feature', 'R2 lambda_1', 'R2 lambda_2', 'R2 theta', 'R2 noise',
+    assert regression['rows'][0].keys() == {'method', 'feature', 'R2 lambda_1', 'R2 lambda_2', 'R2 theta', 'R2 noise',
                                             'distance'}
     with open(folder / 'idr.csv', newline='') as file:
         lines = list(csv.DictReader(file))
-    found = [line for line in lines if line['model'] == 'student' and line['statistic'] == 'silhouette']
+    found = [line for line in lines if line['method'] == 'student' and line['statistic'] == 'silhouette']
     assert [float(line['value']) for line in found] == [rows['student', m]['silhouette'] for m in ('read', 'estimate')]
 
 
@@ -125,9 +125,9 @@ def test_analysis_of_kdsr_repeats(kdsr: dict[str, str], images: Path, tmp_path: 
 
 def test_features_are_those_of_basicsr_test(kdsr: dict[str, str], images: Path, tmp_path: Path) -> None:
     """Image by image, from the data set that `basicsr test` reads; noise included."""
-    opt = idr_samples.read_options(str(tiny.write(options(images, kdsr, crop=80), tmp_path)))
+    opt = idr_samples.read_options(str(tiny.write(options(images, kdsr, center_crop=80), tmp_path)))
     degradation = {'theta': 30, 'lambda_1': 3.5, 'lambda_2': 1.5, 'noise': 20}
-    samples = [idr_samples.degraded(opt, place, Degradation(**degradation)) for place in idr_samples.places(opt)]
+    samples = list(opt.degraded(Degradation(**degradation)))
     dataset = BlindDegradationDataset({'name': 'x', 'type': 'BlindDegradationDataset', 'phase': 'test', 'scale': 4,
                                        'dataroot_gt': str(images), 'degradation': degradation, 'center_crop': 80})
     method = load_method('teacher', kdsr['teacher'])
@@ -141,17 +141,17 @@ def test_features_are_those_of_basicsr_test(kdsr: dict[str, str], images: Path, 
 # ---------------------------------------------------------------------------------------------- the swap
 def test_swap_writes_tables_and_figures(lightbsr: dict[str, str], kdsr: dict[str, str], images: Path, tmp_path: Path,
                                         run_cli: RunCli, capsys: pytest.CaptureFixture) -> None:
-    models = lightbsr | {f'KDSR {label}': path for label, path in kdsr.items()}
-    assert run_cli('idr', '--swap', '-opt', tiny.write(options(images, models, num_images=3), tmp_path)) == 0
+    methods = lightbsr | {f'KDSR {label}': path for label, path in kdsr.items()}
+    assert run_cli('idr', '--swap', '-opt', tiny.write(options(images, methods, num_images=3), tmp_path)) == 0
     assert '## IDR swap, blur' in capsys.readouterr().out
     folder = tmp_path / 'results/idr'
     assert {path.name for path in folder.iterdir()} == {'idr_swap.md', 'idr_swap.csv', 'idr_swap.json', 'swap_blur.png',
                                                         'swap_blur.pdf'}
     content = json.loads((folder / 'idr_swap.json').read_text())
-    rows = {(row['model'], row['degradation']): row for row in content['tables'][0]['rows']}
+    rows = {(row['method'], row['degradation']): row for row in content['tables'][0]['rows']}
     assert len(rows) == 4 * 3
-    for model in models:
-        matrix, average = np.array(content['matrices']['blur'][model]), rows[model, 'average']
+    for label in methods:
+        matrix, average = np.array(content['matrices']['blur'][label]), rows[label, 'average']
         assert average['own IDR (dB)'] == pytest.approx(matrix.diagonal().mean())
         changes = matrix[0, 1] - matrix[0, 0], matrix[1, 0] - matrix[1, 1]
         assert average['other degradation'] == pytest.approx(sum(changes) / 2)
@@ -160,8 +160,8 @@ def test_swap_writes_tables_and_figures(lightbsr: dict[str, str], kdsr: dict[str
 
 def swap(path: str, images: Path, tmp_path: Path) -> tuple[Any, list[list[Any]], idr_swap.Swap]:
     opt = idr_samples.read_options(str(tiny.write(options(images, {'net': path}), tmp_path)))
-    samples = [[idr_samples.degraded(opt, place, d) for place in idr_samples.places(opt)] for d in opt.grids['blur']]
-    method = idr_samples.load_models(opt)[0]
+    samples = [list(opt.degraded(d)) for d in opt.grids['blur']]
+    (method,), _ = opt.load_methods()
     return method, samples, idr_swap.swap(method, samples, 4)
 
 
@@ -200,14 +200,14 @@ def test_swaps_by_hand(arch: str, kwargs: Options, images: Path, tmp_path: Path)
 
 # ---------------------------------------------------------------------------------------------- what a user gets wrong
 WRONG = [
-    ({'models': {'student': 'nowhere.pth'}}, 'models: student: there is no file nowhere.pth'),
-    ({'models': {'bicubic': {'network': {'type': 'Bicubic', 'scale': 4}}}}, 'models: bicubic: Bicubic has no IDR'),
-    ({'models': {'x2': {'network': {'type': 'Bicubic', 'scale': 2}}}}, 'models: x2: Bicubic has no IDR'),
-    ({'models': {}}, 'models must be a section with a key for each'),
+    ({'methods': {'student': 'nowhere.pth'}}, 'methods: student: there is no file nowhere.pth'),
+    ({'methods': {'bicubic': {'network': {'type': 'Bicubic', 'scale': 4}}}}, 'methods: bicubic: Bicubic has no IDR'),
+    ({'methods': {'x2': {'network': {'type': 'Bicubic', 'scale': 2}}}}, 'methods: x2: Bicubic has no IDR'),
+    ({'methods': {}}, 'methods must be a section such as {LightBSR: net_g_latest.pth}'),
     ({'refrence': 'student'}, "idr.yml: unknown key 'refrence'; did you mean 'reference'"),
-    ({'reference': 'tutor'}, "reference 'tutor' is none of the models: student"),
-    ({'features': ['reed']}, "models: student: LightBSR: its IDR has no 'reed', but estimate, channel, spatial"),
-    ({'features': ['embedding']}, 'models: student: LightBSR: it builds no IDR (embedding)'),
+    ({'reference': 'tutor'}, "reference: there is no method 'tutor'"),
+    ({'features': ['reed']}, "methods: student: LightBSR: its IDR has no 'reed', but estimate, channel, spatial"),
+    ({'features': ['embedding']}, 'methods: student: LightBSR: it builds no IDR (embedding)'),
     ({'features': 'read'}, "idr.yml: features must be a list, such as [read, estimate], got 'read'"),
     ({'grids': {'blur': [{'sigma': 1.2}]}}, 'idr.yml: grids: blur: give two or more different degradations'),
     ({'grids': {'blur': [{'sigma': 1.2}, {'sigmas': 1}]}}, "idr.yml: degradation: unknown key 'sigmas'"),
@@ -215,12 +215,12 @@ WRONG = [
     ({'grids': {'blur': 3}}, 'grids: blur must be a list of degradations, got 3'),
     ({'regression': {'sigma': 2}}, 'regression: give ranges'),
     ({'num_regression': 1}, 'num_regression must be 4 or more, got 1'),
-    ({'crop': 100}, 'image_0.png is smaller than crop (100)'),
-    ({'crop': 62}, 'crop must be a multiple of the scale (4)'),
+    ({'center_crop': 100}, 'image_0.png is smaller than center_crop (100)'),
+    ({'center_crop': 62}, 'center_crop must be a multiple of the scale (4)'),
     ({'num_images': 1}, 'images: 2 images are the least'),
     ({'num_images': 2, 'regression': 'setting1'}, 'images: 3 images are the least'),
     ({'images': {'val': 'nowhere'}}, 'nowhere: set dataroot_gt, or data_root'),
-    ({'scale': 2}, 'models: student: it super-resolves x4, but scale is 2 at the top'),
+    ({'scale': 2}, 'methods: student: it super-resolves x4, but scale is 2 at the top'),
     ({'name': 'a/b'}, "name must be a text without a slash, got 'a/b'"),
 ]
 
@@ -239,9 +239,9 @@ def test_a_wrong_option_file_is_one_clear_error(changes: Options, message: str, 
 @pytest.mark.parametrize('arguments', [[], ['--swap']])
 def test_a_network_whose_gates_are_off_is_named(arguments: list[str], images: Path, tmp_path: Path, run_cli: RunCli,
                                                 capfd: pytest.CaptureFixture) -> None:
-    models = {'M3': save(tmp_path, 'LightBSR', **STUDENT, channel_gate=False, spatial_gate=False)}
-    assert run_cli('idr', '-opt', tiny.write(options(images, models), tmp_path), *arguments) == 1
-    assert 'models: M3: LightBSR: it builds no IDR' in capfd.readouterr().err
+    methods = {'M3': save(tmp_path, 'LightBSR', **STUDENT, channel_gate=False, spatial_gate=False)}
+    assert run_cli('idr', '-opt', tiny.write(options(images, methods), tmp_path), *arguments) == 1
+    assert 'methods: M3: LightBSR: it builds no IDR' in capfd.readouterr().err
 
 
 def test_without_matplotlib(kdsr: dict[str, str], images: Path, tmp_path: Path, run_cli: RunCli,
@@ -251,7 +251,18 @@ def test_without_matplotlib(kdsr: dict[str, str], images: Path, tmp_path: Path, 
     monkeypatch.setitem(sys.modules, 'matplotlib', None)
     monkeypatch.delattr('lightbsr_arch.evaluation.plots', raising=False)
     assert run_cli('idr', '-opt', tiny.write(options(images, kdsr), tmp_path)) == 1
-    assert 'figures need matplotlib: pip install matplotlib' in capfd.readouterr().err
+    assert 'figures need matplotlib: pip install lightbsr_arch[eval]' in capfd.readouterr().err
+
+
+def test_images_lie_elsewhere_and_weights_are_missing(kdsr: dict[str, str], images: Path, tmp_path: Path, run_cli: RunCli,
+                                                      capfd: pytest.CaptureFixture) -> None:
+    methods = {'gone': 'gone.pth', 'student': kdsr['student']}
+    path = tiny.write(options(Path(images.name), methods, reference='gone'), tmp_path)
+    arguments = 'idr', '-opt', path, '--swap', '--data-root', images.parent
+    assert run_cli(*arguments) == 1
+    assert 'methods: gone: there is no file gone.pth' in capfd.readouterr().err
+    assert run_cli(*arguments, '--skip-missing') == 0
+    assert 'gone is left out' in capfd.readouterr().out
 
 
 def test_an_option_file_that_is_not_there(run_cli: RunCli, capfd: pytest.CaptureFixture) -> None:

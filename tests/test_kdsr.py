@@ -164,7 +164,7 @@ def real_options(images: Path, model: str, paths: dict[str, str], **train: Any) 
     tiny_opt = options(images, 'Teacher' if 'Teacher' in model else 'Student')
     opt |= {k: tiny_opt[k] for k in ('datasets', 'network_g', 'val', 'logger', 'train')}
     section = REAL['datasets']['train'] | {'dataroot_gt': str(images), 'meta_info': str(meta_info), 'io_backend': {'type': 'disk'},
-                                           'gt_size': 32, 'batch_size_per_gpu': 2, 'num_worker_per_gpu': 0,
+                                           'gt_size': 32, 'batch_size_per_gpu': 2, 'num_worker_per_gpu': 1,
                                            'dataset_enlarge_ratio': 10, 'persistent_workers': False}
     opt['datasets'] = tiny_opt['datasets'] | {'train': section}
     opt['train'] = tiny_opt['train'] | {'stages': [{'trains': 'all', 'iterations': 4, 'lr': 1e-3}]} | train
@@ -188,9 +188,13 @@ def test_real_world_chain_runs_and_resumes(images: Path, tmp_path: Path, run_cli
     assert not torch.equal(params(models / 'net_d_2.pth')['conv0.weight'], params(models / 'net_d_4.pth')['conv0.weight'])
     log = next(models.parent.glob('*.log')).read_text()
     assert all(name in log for name in ('l_pix', 'l_distill', 'l_gan', 'l_d_real', 'l_d_fake'))
+    whole = {name: params(models / name) for name in ('net_g_4.pth', 'net_d_4.pth')}
     (models.parent / 'training_states/4.state').unlink()  # as if it had been stopped
     assert run_cli('train', '-opt', tmp_path / 'KDSRGANStudentModel.yml', '--auto_resume') == 0
     assert 'Resuming training from epoch: 0, iter: 2' in capfd.readouterr().err
+    for name, weights_of in whole.items():  # the pool of pairs and the synthesis' draws go on as well
+        again = params(models / name)
+        assert [key for key in weights_of if not torch.equal(again[key], weights_of[key])] == []
     classic = options(images, 'Student', Path(teacher['pretrain_network_t']), distill_opt={'type': 'L1Loss'})
     assert run_cli('train', '-opt', tiny.write(classic, tmp_path)) == 1
     assert "was trained with BasicSR's real-world degradation" in capfd.readouterr().err

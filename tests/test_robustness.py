@@ -29,7 +29,7 @@ STRIP = {'name': 'one', 'columns': {'sigma': [1.2, 5]}, 'fixed': {'noise': 5}}
 
 
 def options(**changes: Any) -> Options:
-    return {'name': 'maps', 'scale': 4, 'images': {'Set5': 'images'}, 'num_images': 2, 'crop': None,
+    return {'name': 'maps', 'scale': 4, 'images': {'Set5': 'images'}, 'num_images': 2, 'center_crop': None,
             'methods': {'Bicubic': BICUBIC}, 'trained_on': 'setting1', 'maps': [STRIP]} | changes
 
 
@@ -60,7 +60,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         labels.append(method.label)
         return {'psnr': 30.0}
     monkeypatch.setattr(robustness, 'score', score)
-    monkeypatch.setattr(heat_maps, 'draw_all', lambda options, panels, folder: [])
+    monkeypatch.setattr(heat_maps, 'draw_all', lambda options, panels: [])
     return labels
 
 
@@ -92,7 +92,7 @@ def test_images_are_the_first_ones_and_their_middle(images: Path, tmp_path: Path
         cv2.imwrite(str(other / f'{name}.png'), image[16:64, 24:72])
     first, second = psnr(num_images=1), psnr(num_images=2)
     assert first != second
-    assert psnr(images={'a': 'other'}) == pytest.approx(psnr(crop=48)) != second
+    assert psnr(images={'a': 'other'}) == pytest.approx(psnr(center_crop=48)) != second
 
 
 # ---------------------------------------------------------------------------------------------- worst case and range
@@ -100,7 +100,7 @@ GRID = {'name': 'grid', 'rows': {'sigma': [1, 5]}, 'columns': {'noise': [0, 5, 3
 
 
 def parsed(tmp_path: Path, **changes: Any) -> robustness.RobustnessOptions:
-    return robustness.read(str(write(options(**changes), tmp_path)))
+    return robustness.read_options(str(write(options(**changes), tmp_path)))
 
 
 def test_the_worst_case_is_found_and_named(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_a_missing_matplotlib_is_told_at_once(images: Path, tmp_path: Path, run_
     monkeypatch.delitem(sys.modules, 'lightbsr_arch.evaluation.plots.heat_maps')
     monkeypatch.setitem(sys.modules, 'matplotlib', None)
     assert run_cli('robustness', '-opt', write(options(), tmp_path)) == 1
-    assert 'figures need matplotlib: pip install matplotlib' in capsys.readouterr().err and not scored
+    assert 'figures need matplotlib: pip install lightbsr_arch[eval]' in capsys.readouterr().err and not scored
 
 
 @pytest.mark.parametrize('path, value, message', [
@@ -238,10 +238,10 @@ def test_a_missing_matplotlib_is_told_at_once(images: Path, tmp_path: Path, run_
     ('trained_on', 'setting3', "trained_on: unknown degradation 'setting3'"),
     ('reference', 'bicubic', "reference: there is no method 'bicubic'; did you mean 'Bicubic'"),
     ('metrics', ['psnr', 'lpips'], 'metrics must be a list of psnr and ssim'), ('num_images', 0, 'num_images must be'),
-    ('crop', '96', 'crop must be'), ('images', 'Set5', 'images must be a section'), ('methods', {}, 'methods must be a section'),
+    ('center_crop', '96', 'center_crop must be'), ('images', 'Set5', 'images must be a section'), ('methods', {}, 'methods must be a section'),
     ('methods:Bicubic', {'network': {'type': 'Bicubic', 'scale': 2}}, 'Bicubic makes 48x40 pixels of an LR image of 24x20, not x4'),
     ('images', {'Set5': 'nowhere'}, 'there is no folder .*nowhere'), ('sclae', 4, "unknown key 'sclae'; did you mean 'scale'"),
-    ('name', 'a/b', 'name must not have a slash')])
+    ('name', 'a/b', 'name must be a text without a slash')])
 def test_a_wrong_option_is_named(path: str, value: Any, message: str, images: Path, tmp_path: Path, run_cli: Callable,
                                  capsys: pytest.CaptureFixture[str]) -> None:
     opt = copy.deepcopy(options())
@@ -259,7 +259,7 @@ def test_a_wrong_option_is_named(path: str, value: Any, message: str, images: Pa
 
 @pytest.mark.parametrize('name', ['setting1', 'setting2'])
 def test_the_packages_option_files_are_right(name: str) -> None:
-    opt = robustness.read(str(ROOT / f'options/robustness_{name}.yml'))
+    opt = robustness.read_options(str(ROOT / f'options/robustness_{name}.yml'))
     assert list(opt.methods) == ['Bicubic', 'LightBSR', 'KDSR-M'] and opt.reference == 'Bicubic'
     assert [m.name for m in opt.maps] == ['blur and noise', 'widths', 'angle', 'JPEG', 'motion blur']
     covered = [m.is_covered(opt.trained_on) for m in opt.maps]

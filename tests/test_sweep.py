@@ -62,8 +62,14 @@ def test_a_run_can_share_anothers_networks(tmp_path: Path) -> None:
 @pytest.mark.parametrize('runs, further, message', [
     ({'r': {'teachr': {}}}, {}, r"runs: r: unknown key 'teachr'; did you mean 'teacher'"),
     ({'r': {'like': 'q'}}, {}, "like: there is no run 'q'"), ({'r': {'teacher': {'train': {'lr': {5: 1}}}}}, {}, 'no entry 5'),
-    ({}, {'report': ['pupil']}, "report: there is no step 'pupil'"), ({}, {'tabel': 1}, "unknown key 'tabel'; did you mean 'table'"),
-    ({}, {'steps': {'teacher': 'gone.yml'}}, 'cannot read the option file .*gone.yml')])
+    ({'r': {}}, {'report': ['pupil']}, "report: there is no step 'pupil'"),
+    ({}, {'tabel': 1}, "unknown key 'tabel'; did you mean 'table'"), ({}, {}, 'runs must be a section with a key for each'),
+    ({'r': {}}, {'steps': {'teacher': 'gone.yml'}}, 'cannot read the option file .*gone.yml'),
+    ({'r': {}}, {'table': 'lightbsr-9'}, "sweep.yml: there is no table 'lightbsr-9'"),
+    ({'r': {}}, {'steps': ['base_teacher.yml']}, 'steps must be a section'), ({'r': 3}, {}, 'runs: r: differences must be'),
+    ({'r': {'teacher': 3}}, {}, 'runs: r: teacher: differences must be a section with keys, got 3'),
+    ({'r': {'teacher': None, 'student': None}}, {}, 'runs: r: it does without all steps'),
+    ({'r': {}}, {'steps': {'teacher': 'sweep.yml'}}, "sweep.yml is no option file for training: 'path' is missing")])
 def test_a_sweep_that_cannot_be_planned(runs: dict[str, Any], further: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         plan(str(write_sweep(tmp_path, runs, **further)))

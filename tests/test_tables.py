@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any, Callable
 
@@ -13,8 +14,8 @@ import torch
 import yaml
 
 from lightbsr_arch.degradations import Degradation, benchmark_degradations, degrade, imresize, isotropic_kernel
-from lightbsr_arch.evaluation.paper import method, printed_average, printed_psnr, printed_real_psnr, tables
-from lightbsr_arch.evaluation.tables import Row, as_csv, markdown, read_results, report
+from lightbsr_arch.evaluation.paper import departures, method, printed_average, printed_psnr, printed_real_psnr, tables
+from lightbsr_arch.evaluation.tables import Row, markdown, read_results, report
 from tests import tiny_options as tiny
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -114,6 +115,7 @@ def test_markdown_lists_sets_missing_ones_and_the_papers_figures(tmp_path: Path)
                          ['own', '', '25.12', '0.7000', '', ''], ['Set5', 'average', '31.23', '0.8456', '', ''],
                          ['Urban100', 'sigma1.2', 'missing', '', '26.50', '']]
     assert f'missing: {Path("gone/Urban100").absolute()}' in text
+    assert 'Not like for like: Set5: 1 of the 5 images that the papers have were tested.' in text
     assert len({len(line) for line in text.splitlines() if line.startswith('|')}) == 1
 
 
@@ -135,7 +137,7 @@ def test_json_has_all_digits_and_what_was_tested(tmp_path: Path) -> None:
     assert read_results(str(tmp_path)) == read_results(str(tmp_path / 'table.json')) == content
     first, *_, last = content['rows']
     assert first == {'dataset': 'Set5', 'degradation': 'sigma1.2', 'psnr': 32.4651, 'ssim': 0.89126, 'paper_psnr': 32.47,
-                     'difference': pytest.approx(-0.0049), 'missing': None}
+                     'difference': pytest.approx(-0.0049), 'missing': None, 'num_images': 1, 'center_crop': None}
     assert last['missing'] == 'gone/Urban100' and 'psnr' not in last and last['difference'] is None
 
 
@@ -151,12 +153,25 @@ def test_a_run_without_metrics_still_lists_its_sets(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize('psnr, shown', [(32.4649, '-0.01'), (32.4651, '+0.00'), (32.476, '+0.01'), (33.0, '+0.53'), (31.0, '-1.47')])
 def test_differences_have_a_sign_and_no_negative_zero(psnr: float, shown: str) -> None:
-    assert as_csv([Row('Set5', 'sigma1.2', {'psnr': psnr}, 32.47)]).splitlines()[1].split(',')[-1] == shown
+    assert markdown([Row('Set5', 'sigma1.2', {'psnr': psnr}, 32.47)]).splitlines()[2].split()[-2] == shown
 
 
 @pytest.mark.parametrize('metrics, head', [({'ssim': 0.5}, 'SSIM'), ({'niqe': 3.0, 'psnr': 20.0}, 'NIQE')])
 def test_any_metrics_are_shown_in_their_order(metrics: dict[str, float], head: str) -> None:
     assert markdown([Row('Set5', '', metrics)]).splitlines()[0].split('|')[3].strip() == head
+
+
+@pytest.mark.parametrize('changes, expected', [
+    ({}, []), ({'network': {'type': 'LightBSRTeacher', 'num_block': 3}}, ['another size .*num_feat 64, num_group 8, num_block 3']),
+    ({'network': {'type': 'KDSR', 'num_feat': 128, 'num_block': 28, 'num_estimator_block': 5}}, []),
+    ({'network': {'type': 'EDSR', 'num_feat': 3}}, []), ({'network': {'type': 'KDSR', 'num_block': 1}}, ['another size']),
+    ({'metrics': {'psnr': {'crop_border': 4}, 'ssim': {'crop_border': 4, 'test_y_channel': True}}}, ['PSNR is not measured on Y']),
+    ({'rows': [{'dataset': 'Set5', 'num_images': 3, 'center_crop': 64}, {'dataset': 'B100', 'num_images': 1}]},
+     ['Set5: 3 of the 5 images', 'Set5: only the middle .* 64 pixels']),
+    ({'rows': [{'dataset': 'Set5', 'num_images': 5}, {'dataset': 'own', 'num_images': 5}, {'dataset': 'Set5'}]}, [])], ids=str)
+def test_what_is_not_like_for_like_is_said(changes: dict[str, Any], expected: list[str]) -> None:
+    found = departures({'network': {'type': 'LightBSR'}, 'scale': 4, 'rows': []} | changes, ['Set5', 'own'])
+    assert len(found) == len(expected) and all(re.search(*pair) for pair in zip(expected, found))
 
 
 # ---------------------------------------------------------------------------------------------- a run

@@ -80,7 +80,8 @@ def _read_file(path: str) -> dict[str, Any]:
         raise CheckpointError(f'there is no file {path}')
     try:
         content = torch.load(path, map_location='cpu', weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, ValueError) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError,
+            pickle.UnpicklingError) as error:  # torch's reader has many ways to stumble
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f'{path} cannot be read as a file of weights, it may be cut off: {reason}') from error
     if not isinstance(content, dict):

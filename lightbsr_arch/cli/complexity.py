@@ -2,10 +2,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import importlib
-import io
-import json
 import os
 import re
 import sys
@@ -15,6 +11,7 @@ import yaml
 
 from .. import option_files
 from ..config import suggest
+from .table import split_label
 
 if TYPE_CHECKING:
     from ..evaluation.complexity import Point, Row, Section, Size
@@ -42,23 +39,25 @@ trainable ones.
 
 def run(arguments: list[str]) -> int:
     parsed = _parse(arguments)
-    if parsed.plot:
-        _require_matplotlib()
     from .. import plugin
     plugin.register()
+    from ..evaluation import plots, writing
     from ..evaluation.complexity import describe
+    figure = plots.load('cost') if parsed.plot else None
     networks = [_network(word) for word in parsed.networks] + [_arch(words) for words in parsed.arch]
     points = _points(parsed.networks, parsed.cell) if parsed.plot else []
     if networks:
         device = _device(parsed.device)
         rows = _rows(networks, parsed, device)
         remark = '' if parsed.no_latency else f'\n{describe(device, parsed.threads)}\n'
-        print(text := f'{markdown(rows)}\n{remark}', end='')
+        text = f'{writing.aligned([list(rows[0].cells), *(list(row.cells.values()) for row in rows)])}\n{remark}'
+        print(text, end='')
         if parsed.output:
-            write(parsed.output, text, rows)
-    if parsed.plot:
-        from ..evaluation.plots.cost import draw
-        print(f'wrote {draw(points, parsed.cell, parsed.plot)} and .pdf')
+            values = [row.values for row in rows]
+            writing.write(parsed.output, {'md': text, 'json': writing.json_text(values),
+                                          'csv': writing.csv_text([list(values[0]), *(row.values() for row in values)])})
+    if figure:
+        print(f'wrote {figure.draw(points, parsed.cell, parsed.plot)} and .pdf')
     return 0
 
 
@@ -98,13 +97,6 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _require_matplotlib() -> None:
-    try:
-        importlib.import_module('matplotlib')
-    except ImportError as error:
-        raise ValueError('--plot needs matplotlib: pip install lightbsr_arch[eval]') from error
-
-
 def _device(name: str | None) -> str:
     import torch
     name = name or ('cuda' if torch.cuda.is_available() else 'cpu')
@@ -126,30 +118,20 @@ def _network(word: str) -> tuple[str, Section]:
     """
     from .. import checkpoints
     from ..evaluation.complexity import PRESETS
-    label, _, source = word.rpartition('=')
+    from ..evaluation.tables import read_results
+    label, source = split_label(word)
     if source in PRESETS:
         return label or source, PRESETS[source]
     if not os.path.isfile(source):
         raise ValueError(f'{source} is neither a file nor a network of the papers{suggest(source, list(PRESETS))}. '
                          'Other archs are given by --arch NAME')
     if source.endswith('.json'):
-        table = _read_table(source)
-        return label or table['name'], table['network']
+        results = read_results(source)
+        return label or results['name'], results['network']
     if source.endswith(('.yml', '.yaml')):
         return label or os.path.splitext(os.path.basename(source))[0], _network_g(source)
     arch, kwargs, _ = checkpoints.load(source)
     return label or source, {'type': arch, **kwargs}
-
-
-def _read_table(path: str) -> dict[str, Any]:
-    with open(path, encoding='utf-8') as file:
-        try:
-            table = json.load(file)
-        except ValueError as error:
-            raise ValueError(f'{path} is not valid JSON: {error}') from error
-    if not isinstance(table, dict) or not {'name', 'network', 'scale', 'rows'} <= table.keys():
-        raise ValueError(f'{path} is no table.json of `basicsr test`: it lacks name, network, scale or rows')
-    return table
 
 
 def _network_g(path: str) -> Section:
@@ -195,31 +177,13 @@ def _rows(networks: list[tuple[str, Section]], parsed: argparse.Namespace, devic
     return rows
 
 
-def markdown(rows: list[Row]) -> str:
-    from ..evaluation.tables import aligned
-    return aligned([list(rows[0].cells), *(list(row.cells.values()) for row in rows)])
-
-
-def write(prefix: str, text: str, rows: list[Row]) -> None:
-    """Writes PREFIX.md, .csv and .json."""
-    values = [row.values for row in rows]
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(values[0]), lineterminator='\n')
-    writer.writeheader()
-    writer.writerows(values)
-    os.makedirs(os.path.dirname(prefix) or '.', exist_ok=True)
-    for suffix, content in (('md', text), ('csv', buffer.getvalue()), ('json', json.dumps(values, indent=2) + '\n')):
-        with open(f'{prefix}.{suffix}', 'w', encoding='utf-8', newline='') as file:
-            file.write(content)
-
-
 def _points(words: list[str], cell: str) -> list[Point]:
     """The printed methods, and each table.json among the networks."""
     from ..evaluation.complexity import measured_point, printed_points
+    from ..evaluation.tables import read_results
     points = printed_points(cell)
-    for word in words:
-        label, _, source = word.rpartition('=')
+    for label, source in map(split_label, words):
         if source.endswith('.json'):
-            table = _read_table(source)
-            points.append(measured_point(label or table['name'], table, cell))
+            results = read_results(source)
+            points.append(measured_point(label or results['name'], results, cell))
     return points

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from types import ModuleType
 
 DESCRIPTION = """\
 Tests methods over grids of degradations, such as blur width x noise level, within the range they were trained on and
@@ -29,22 +28,19 @@ and jpeg (quality). options/robustness_setting1.yml shows all keys.
 
 def run(arguments: list[str]) -> int:
     parsed = _parse(arguments)
-    heat_maps, robustness, tables = _modules()
-    try:
-        options = robustness.read(parsed.opt)
-    except OSError as error:
-        raise ValueError(f'cannot read the option file {parsed.opt} (-opt): {error.strerror}') from error
-    import torch
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    methods, skipped = robustness.load_methods(options, parsed.skip_missing, device)
+    from .. import plugin
+    plugin.register()
+    from ..evaluation import plots, robustness, writing
+    from ..evaluation import robustness_tables as tables
+    heat_maps = plots.load('heat_maps')
+    options = robustness.read_options(parsed.opt, parsed.data_root)
+    methods, skipped = options.load_methods(parsed.skip_missing)
     print(*skipped, sep='\n', end='\n' * bool(skipped))
-    folder = os.path.join('results', options.name)
-    panels = robustness.run(options, methods, folder)
+    panels = robustness.run(options, methods)
     rows = tables.summaries(options, panels)
-    texts = {'md': tables.markdown(options, rows), 'csv': tables.as_csv(rows)}
-    for suffix, text in texts.items():
-        robustness.write_whole(os.path.join(folder, f'robustness.{suffix}'), text)
-    print(texts['md'], *heat_maps.draw_all(options, panels, folder), sep='\n')
+    text = tables.markdown(options, rows)
+    writing.write(os.path.join(options.folder, robustness.RECORD), {'md': text, 'csv': tables.as_csv(rows)})
+    print(text, *heat_maps.draw_all(options, panels), sep='\n')
     return 0
 
 
@@ -52,17 +48,6 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog='basicsr robustness', description=DESCRIPTION, epilog=EPILOG,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('-opt', required=True, metavar='FILE', help='option file (yml)')
+    parser.add_argument('--data-root', metavar='FOLDER', help="where the images are (default: the option file's own)")
     parser.add_argument('--skip-missing', action='store_true', help='leave out methods whose weights are not there')
     return parser.parse_args(arguments)
-
-
-def _modules() -> tuple[ModuleType, ModuleType, ModuleType]:
-    """Before minutes of work: matplotlib may be missing."""
-    from .. import plugin
-    plugin.register()
-    from ..evaluation import robustness, robustness_tables
-    try:
-        from ..evaluation.plots import heat_maps
-    except ModuleNotFoundError as error:
-        raise ValueError(f'figures need {error.name}: pip install {error.name}') from error
-    return heat_maps, robustness, robustness_tables

@@ -35,8 +35,10 @@ def run(arguments: list[str]) -> int:
     parsed = _parse(arguments)
     from .. import plugin
     plugin.register()
+    from ..evaluation.paper_tables import paper_table
     from ..evaluation.sweep import plan
     sweep, runs = plan(parsed.opt)
+    paper_table(sweep.table).columns(parsed.only)  # a wrong test set is told before days of training
     runs = _chosen(runs, parsed.run)
     trainings = {training.experiment: training for row in runs for training in row.trainings.values()}
     for training in trainings.values():

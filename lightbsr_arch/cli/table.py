@@ -109,11 +109,15 @@ def measure(table: str, sources: Sequence[str], data_root: str = 'datasets',
     return rows
 
 
+def split_label(word: str) -> tuple[str, str]:
+    """`LABEL=SOURCE` -> the two; an empty label without one, or if all of it is a file's name."""
+    label, mark, source = word.partition('=')
+    return (label, source) if mark and not os.path.exists(word) else ('', word)
+
+
 def find(source: str) -> tuple[str, Candidate | Results]:
     """A source's label, and its results or the network that is to be tested."""
-    label, mark, path = source.partition('=')
-    if not mark or os.path.exists(source):
-        label, path = '', source
+    label, path = split_label(source)
     if path == 'bicubic':
         return label or 'Bicubic', Candidate(label or 'Bicubic', {'type': 'Bicubic', 'scale': SCALE})
     if not os.path.exists(path):

@@ -1,16 +1,14 @@
 """A comparison with a paper's table as markdown, CSV, JSON and LaTeX."""
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
+from . import writing
 from .paper_tables import COSTS, Column, Comparison, Line
-from .tables import aligned
+from .writing import aligned, csv_text, json_text
 
 SPECIAL = {'\\': r'\textbackslash{}', '~': r'\textasciitilde{}', '^': r'\textasciicircum{}', '°': r'$^\circ$',
            **{character: f'\\{character}' for character in '&%$#_{}'}}
@@ -20,10 +18,8 @@ SPLIT = 15  # columns; more are cut into a table for each group
 
 def write(comparison: Comparison, prefix: str) -> None:
     """Writes `prefix`.md, .csv, .json and .tex."""
-    os.makedirs(os.path.dirname(os.path.abspath(prefix)), exist_ok=True)
-    for suffix, text in (('md', markdown), ('csv', as_csv), ('json', as_json), ('tex', latex)):
-        with open(f'{prefix}.{suffix}', 'w', encoding='utf-8', newline='') as file:
-            file.write(text(comparison))
+    texts = {'md': markdown, 'csv': as_csv, 'json': as_json, 'tex': latex}
+    writing.write(prefix, {suffix: text(comparison) for suffix, text in texts.items()})
 
 
 def cell(line: Line, column: Column) -> str:
@@ -88,20 +84,18 @@ def records(comparison: Comparison) -> Iterator[dict[str, Any]]:
 
 def as_csv(comparison: Comparison) -> str:
     """One figure a line, all digits; `missing` or nothing for one of ours that is not measured."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, ['row', 'kind', 'test_set', 'degradation', 'metric', 'value'], lineterminator='\n')
-    writer.writeheader()
+    lines: list[Sequence[Any]] = [('row', 'kind', 'test_set', 'degradation', 'metric', 'value')]
     for record in records(comparison):
+        *place, value = record.values()
         gap = 'missing' if record['test_set'] in comparison.missing else ''
-        writer.writerow({**record, 'value': gap if record['value'] is None else record['value']})
-    return buffer.getvalue()
+        lines.append([*place, gap if value is None else value])
+    return csv_text(lines)
 
 
 def as_json(comparison: Comparison) -> str:
     ours = {line.name: line.compared_with for line in comparison.lines if line.kind == 'ours'}
-    return json.dumps({'table': comparison.name, 'title': comparison.title, 'compared_with': ours,
-                       'cells': list(records(comparison)), 'notes': comparison.notes, 'missing': comparison.missing},
-                      indent=2, ensure_ascii=False) + '\n'
+    return json_text({'table': comparison.name, 'title': comparison.title, 'compared_with': ours,
+                      'cells': list(records(comparison)), 'notes': comparison.notes, 'missing': comparison.missing})
 
 
 # ---------------------------------------------------------------------------------------------- LaTeX

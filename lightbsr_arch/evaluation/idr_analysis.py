@@ -16,8 +16,9 @@ from tqdm import tqdm
 
 from ..degradations import Degradation
 from . import idr_statistics as statistics
-from .idr_report import Table, results_folder, write
-from .idr_samples import IDROptions, degraded, draw, features, load_models, places, read_options
+from . import plots
+from .idr_report import Table, write
+from .idr_samples import IDROptions, draw, features
 from .networks import Method, Sample
 
 COLUMNS = {'silhouette': '↑', 'Davies-Bouldin': '↓', 'k-NN': '↑', 'probe': '↑', 'content leakage': '↓',
@@ -30,45 +31,30 @@ REGRESSION_NOTES = """\
 R2 of a linear regression from the IDR, on images not learnt from; of lambda_1 >= lambda_2, and of theta as sin 2 theta
 and cos 2 theta. Distance: Spearman's rank correlation of IDR distance with degradation distance, over all pairs."""
 PIXELS_PER_NOISE_LEVEL = 4 / 25  # in degradation distance; setting 2 draws widths up to 4 pixels and levels up to 25
-Features = Mapping[tuple[str, str], np.ndarray]  # (model, feature) -> (N, n)
+Features = Mapping[tuple[str, str], np.ndarray]  # (method, feature) -> (N, n)
 
 
-def run(path: str) -> str:
-    """Analyses the models of an option file; writes tables and figures into ./results/<name>.
+def run(options: IDROptions, methods: Sequence[Method]) -> str:
+    """Analyses methods; writes tables and figures into ./results/<name>.
 
     Returns:
         The tables as markdown.
 
     Raises:
-        ValueError: a wrong option file, a missing file of weights, a network without an IDR, no matplotlib.
+        ValueError: no matplotlib.
     """
-    options = read_options(path)
-    plots = figures()
-    methods = load_models(options)
-    tables = [_analyse_grid(options, methods, name, grid, plots) for name, grid in options.grids.items()]
+    draws = plots.load('idr')
+    tables = [_analyse_grid(options, methods, name, grid, draws) for name, grid in options.grids.items()]
     tables[-1] = replace(tables[-1], notes=GRID_NOTES.format(reference=options.reference or 'the reference'))
     if options.regression is not None:
-        tables.append(_analyse_regression(options, methods, plots))
-    return write(options.name, 'idr', tables, facts(options, methods))
-
-
-def figures() -> ModuleType:
-    """The module that draws.
-
-    Raises:
-        ValueError: matplotlib is not installed.
-    """
-    try:
-        from .plots import idr
-    except ModuleNotFoundError as error:
-        raise ValueError(f'figures need {error.name}: pip install {error.name}') from None
-    return idr
+        tables.append(_analyse_regression(options, methods, draws))
+    return write(options, 'idr', tables, facts(options, methods))
 
 
 def facts(options: IDROptions, methods: Sequence[Method]) -> dict[str, Any]:
     """What was analysed."""
-    return {'images': dict(options.images), 'num_images': len(places(options)), 'crop': options.crop,
-            'models': {m.label: {'network': dict(m.section), 'weights': m.weights} for m in methods},
+    return {**options.facts,
+            'methods': {m.label: {'network': dict(m.section), 'weights': m.weights} for m in methods},
             'grids': {name: [degradation.section for degradation in grid] for name, grid in options.grids.items()},
             'regression': options.regression.section if options.regression else None,
             'num_regression': options.num_regression, 'seed': options.seed}
@@ -80,34 +66,33 @@ def slug(*words: str) -> str:
 
 
 def _features(options: IDROptions, methods: Sequence[Method], samples: Sequence[Sample]) -> Features:
-    return {(method.label, member): rows for method in tqdm(methods, desc='IDRs', unit='model')
+    return {(method.label, member): rows for method in tqdm(methods, desc='IDRs', unit='method')
             for member, rows in features(method, samples, options.features).items()}
 
 
 # ---------------------------------------------------------------------------------------------- grids
 def _analyse_grid(options: IDROptions, methods: Sequence[Method], name: str, grid: Sequence[Degradation],
-                  plots: ModuleType) -> Table:
-    images = places(options)
-    samples = [degraded(options, place, d) for d in tqdm(grid, desc=name, unit='degradation') for place in images]
-    labels, groups = np.repeat(np.arange(len(grid)), len(images)), np.tile(np.arange(len(images)), len(grid))
+                  draws: ModuleType) -> Table:
+    samples = [sample for d in tqdm(grid, desc=name, unit='degradation') for sample in options.degraded(d)]
+    num_image = len(samples) // len(grid)
+    labels, groups = np.repeat(np.arange(len(grid)), num_image), np.tile(np.arange(num_image), len(grid))
     found = _features(options, methods, samples)
     rows = [(key, grid_statistics(values, labels, groups, found.get((options.reference, key[1]))))
             for key, values in found.items()]
     rows.append((('chance', ''), {'silhouette': 0.0, 'k-NN': 1 / len(grid), 'probe': 1 / len(grid),
-                                  'content leakage': 1 / len(images)}))
+                                  'content leakage': 1 / num_image}))
     for member in options.features:
         for method in ('tsne', 'pca'):
-            panels = {model: (statistics.project(values, method), row['silhouette'])
-                      for ((model, feature), values), (_, row) in zip(found.items(), rows) if feature == member}
-            path = os.path.join(results_folder(options.name), slug(method, name, member))
-            plots.projections(panels, labels, grid, path)
+            panels = {label: (statistics.project(values, method), row['silhouette'])
+                      for ((label, feature), values), (_, row) in zip(found.items(), rows) if feature == member}
+            draws.projections(panels, labels, grid, os.path.join(options.folder, slug(method, name, member)))
     columns = COLUMNS | ({'CKA': ''} if options.reference else {})
-    return Table(f'{name}: {len(grid)} degradations x {len(images)} images', ('model', 'feature'), columns, rows)
+    return Table(f'{name}: {len(grid)} degradations x {num_image} images', ('method', 'feature'), columns, rows)
 
 
 def grid_statistics(values: np.ndarray, labels: np.ndarray, images: np.ndarray,
                     reference: Optional[np.ndarray] = None) -> dict[str, float]:
-    """The table's figures of features (N, n); `reference` are another model's."""
+    """The table's figures of features (N, n); `reference` are another method's."""
     figures = {'silhouette': statistics.silhouette(values, labels),
                'Davies-Bouldin': statistics.davies_bouldin(values, labels),
                'k-NN': statistics.knn_accuracy(values, labels, images),
@@ -118,24 +103,25 @@ def grid_statistics(values: np.ndarray, labels: np.ndarray, images: np.ndarray,
 
 
 # ---------------------------------------------------------------------------------------------- regression
-def _analyse_regression(options: IDROptions, methods: Sequence[Method], plots: ModuleType) -> Table:
-    images, drawn = places(options), draw(options)
-    groups = np.arange(len(drawn)) % len(images)
-    samples = [degraded(options, images[i], d) for i, d in zip(groups, tqdm(drawn, desc='regression', unit='image'))]
+def _analyse_regression(options: IDROptions, methods: Sequence[Method], draws: ModuleType) -> Table:
+    drawn = draw(options)
+    num_image = len(options.degraded(drawn[0]))
+    groups = np.arange(len(drawn)) % num_image
+    samples = [options.degraded(d)[i] for i, d in zip(groups, tqdm(drawn, desc='regression', unit='image'))]
     apart = statistics.distances(coordinates(samples))
     goals, rows, pairs = targets(drawn), [], {}
-    for (model, member), values in _features(options, methods, samples).items():
+    for (label, member), values in _features(options, methods, samples).items():
         idr_apart = statistics.distances(statistics.standardised(values))
         figures = {name: statistics.regression_r2(values, goal, groups) for name, goal in goals.items()}
         figures['distance'] = statistics.rank_correlation(apart, idr_apart)
-        rows.append(((model, member), figures))
-        pairs.setdefault(member, {})[model] = idr_apart, figures['distance']
+        rows.append(((label, member), figures))
+        pairs.setdefault(member, {})[label] = idr_apart, figures['distance']
     for member, panels in pairs.items():
-        plots.distances(panels, apart, os.path.join(results_folder(options.name), slug('distance', member)))
+        draws.distances(panels, apart, os.path.join(options.folder, slug('distance', member)))
     rows.append((('chance', ''), dict.fromkeys([*goals, 'distance'], 0.0)))
     columns = dict.fromkeys([*goals, 'distance'], '↑')
-    return Table(f'Regression: {options.regression.label}, {len(drawn)} degradations of {len(images)} images',
-                 ('model', 'feature'), columns, rows, REGRESSION_NOTES)
+    return Table(f'Regression: {options.regression.label}, {len(drawn)} degradations of {num_image} images',
+                 ('method', 'feature'), columns, rows, REGRESSION_NOTES)
 
 
 def targets(degradations: Sequence[Degradation]) -> dict[str, np.ndarray]:

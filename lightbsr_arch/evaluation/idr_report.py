@@ -1,22 +1,21 @@
 """Tables of `basicsr idr` as markdown, CSV and JSON."""
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from .tables import aligned
+from . import writing
+from .study import Study
+from .writing import aligned, csv_text, json_text
 
 
 @dataclass(frozen=True)
 class Table:
     """A table of figures.
 
-    keys: What a row is about, such as model. columns: Statistic -> the direction that is better, an arrow or nothing.
+    keys: What a row is about, such as method. columns: Statistic -> the direction that is better, an arrow or nothing.
     rows: The keys' texts and the figures by column; a missing one is left blank. notes: Lines below the table.
     """
 
@@ -27,8 +26,8 @@ class Table:
     notes: str = ''
 
 
-def write(name: str, stem: str, tables: Sequence[Table], facts: Mapping[str, Any]) -> str:
-    """Writes STEM.md, .csv and .json into ./results/NAME.
+def write(study: Study, stem: str, tables: Sequence[Table], facts: Mapping[str, Any]) -> str:
+    """Writes STEM.md, .csv and .json into the study's folder.
 
     Args:
         facts: What the JSON says besides: networks, images, degradations.
@@ -36,19 +35,10 @@ def write(name: str, stem: str, tables: Sequence[Table], facts: Mapping[str, Any
     Returns:
         The markdown.
     """
-    folder = results_folder(name)
-    os.makedirs(folder, exist_ok=True)
-    content = {'name': name, **facts, 'tables': [_plain(table) for table in tables]}
-    texts = {'md': f'# {name}\n\n' + '\n\n'.join(map(markdown, tables)) + '\n', 'csv': as_csv(tables),
-             'json': json.dumps(content, indent=2) + '\n'}
-    for suffix, text in texts.items():
-        with open(os.path.join(folder, f'{stem}.{suffix}'), 'w', newline='', encoding='utf-8') as file:
-            file.write(text)
-    return texts['md']
-
-
-def results_folder(name: str) -> str:
-    return os.path.join('results', name)
+    text = f'# {study.name}\n\n' + '\n\n'.join(map(markdown, tables)) + '\n'
+    content = {**facts, 'tables': [_plain(table) for table in tables]}
+    writing.write(os.path.join(study.folder, stem), {'md': text, 'csv': as_csv(tables), 'json': json_text(content)})
+    return text
 
 
 def markdown(table: Table) -> str:
@@ -65,15 +55,11 @@ def _text(value: Optional[float]) -> str:
 
 def as_csv(tables: Sequence[Table]) -> str:
     """A line for each figure: table, keys of the row, statistic, value."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator='\n')
-    keys = max((table.keys for table in tables), key=len)
-    writer.writerow(['table', *keys, 'statistic', 'value'])
+    lines: list[Sequence[object]] = [('table', *tables[0].keys, 'statistic', 'value')]
     for table in tables:
         for row, values in table.rows:
-            padding = [''] * (len(keys) - len(row))
-            writer.writerows([table.title, *row, *padding, column, value] for column, value in values.items())
-    return buffer.getvalue()
+            lines += [(table.title, *row, column, value) for column, value in values.items()]
+    return csv_text(lines)
 
 
 def _plain(table: Table) -> dict[str, Any]:

@@ -1,7 +1,6 @@
-"""What `basicsr idr` looks at: the option file, crops of images under degradations, and networks' IDRs of them."""
+"""What `basicsr idr` looks at: the option file, images under degradations, and networks' IDRs of them."""
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Optional
@@ -10,76 +9,53 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import option_files
 from ..config import build
-from ..data.blind_degradation_dataset import BlindDegradationDataset, list_images
 from ..degradations import KERNEL_SIZE, Degradation, benchmark_degradations, parse_degradation
-from .networks import Method, Sample, load_method, on_device, side_inputs
+from .networks import Method, Sample, on_device, side_inputs
+from .study import Study, read_section
 
 BATCH = 8
-Grids = Mapping[str, tuple[Degradation, ...]]
 
 
-@dataclass(frozen=True)
-class IDROptions:
+@dataclass(frozen=True, kw_only=True)
+class IDROptions(Study):
     """An option file of `basicsr idr`.
 
-    images: Folders of HR images by name, relative to `data_root`; the first `num_images` of each, or all.
-    crop: Edge of the square that is cut from the middle of each HR image, so that all have one size.
-    models: Label -> file of weights, or a section with `network` and `weights`.
-    reference: The model against which the others' CKA is computed.
+    center_crop: All images have this size.
+    reference: The method against which the others' CKA is computed.
     features: What statistics are taken of: `read` (what the SR network reads: LightBSR's R_C and R_S, KDSR's D), or a
         member of the IDR (LightBSR: channel, spatial, estimate, embedding; KDSR: guide, distill). Maps are averaged.
     grids: Name -> degradations to be told apart, as a list or a name that `benchmark_degradations` knows.
     regression: A degradation with ranges, or setting1 or setting2, from which `num_regression` are drawn.
     """
 
-    name: str
-    images: Mapping[str, str]
-    models: Mapping[str, Any]
     grids: Mapping[str, Any]
-    scale: int = 4
-    data_root: str = ''
-    num_images: Optional[int] = None
-    crop: int = 256
-    reference: Optional[str] = None
+    center_crop: int = 256
     features: tuple[str, ...] = ('read',)
     regression: Any = None
     num_regression: int = 500
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if '/' in self.name:
-            raise ValueError(f'name must be a text without a slash, got {self.name!r}')
-        for key in ('images', 'models', 'grids'):
-            if not isinstance(getattr(self, key), Mapping) or not getattr(self, key):
-                raise ValueError(f'{key} must be a section with a key for each, got {getattr(self, key)!r}')
-        if self.crop <= KERNEL_SIZE // 2 or self.crop % self.scale:
-            raise ValueError(f'crop must be a multiple of the scale ({self.scale}) and more than {KERNEL_SIZE // 2}, '
-                             f'got {self.crop}')
-        if self.num_images is not None and not (isinstance(self.num_images, int) and self.num_images > 0):
-            raise ValueError(f'num_images must be a whole number from 1 upwards, or ~ for all, got {self.num_images!r}')
+        super().__post_init__()
+        if not isinstance(self.grids, Mapping) or not self.grids:
+            raise ValueError(f'grids must be a section such as {{Gaussian8: gaussian8}}, got {self.grids!r}')
+        if self.center_crop <= KERNEL_SIZE // 2 or self.center_crop % self.scale:
+            raise ValueError(f'center_crop must be a multiple of the scale ({self.scale}) and more than '
+                             f'{KERNEL_SIZE // 2}, got {self.center_crop}')
         if self.num_regression < 4:
             raise ValueError(f'num_regression must be 4 or more, got {self.num_regression}')
-        if self.reference is not None and self.reference not in self.models:
-            raise ValueError(f'reference {self.reference!r} is none of the models: {", ".join(self.models)}')
         if not isinstance(self.features, tuple) or not self.features:
             raise ValueError(f'features must be a list, such as [read, estimate], got {self.features!r}')
 
 
-def read_options(path: str) -> IDROptions:
-    """Reads and checks an option file; its grids become degradations, its folders start at `data_root`.
+def read_options(path: str, data_root: Optional[str] = None) -> IDROptions:
+    """Reads and checks an option file; its grids become degradations.
 
     Raises:
         ValueError: no such file, no valid YAML, an unknown key, or a value that makes no sense.
     """
-    try:
-        section = option_files.read(path)
-    except OSError as error:
-        raise ValueError(f'cannot read the option file {path} (-opt): {error.strerror}') from error
-    options = build(IDROptions, section, path)
-    root = os.path.expanduser(options.data_root)
-    folders = {name: os.path.join(root, os.path.expanduser(folder)) for name, folder in options.images.items()}
+    options = build(IDROptions, read_section(path, data_root), path)
     try:
         grids = {name: _grid(name, section, options.scale) for name, section in options.grids.items()}
         regression = parse_degradation(options.regression, options.scale) if options.regression is not None else None
@@ -87,7 +63,7 @@ def read_options(path: str) -> IDROptions:
             raise ValueError('regression: give ranges, as in sigma: [0.2, 4.0], or setting1 or setting2')
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from None
-    return replace(options, images=folders, grids=grids, regression=regression)
+    return replace(options, grids=grids, regression=regression)
 
 
 def _grid(name: str, section: Any, scale: int) -> tuple[Degradation, ...]:
@@ -101,55 +77,30 @@ def _grid(name: str, section: Any, scale: int) -> tuple[Degradation, ...]:
     return grid
 
 
-def load_models(options: IDROptions) -> list[Method]:
-    """The networks, on a GPU where there is one.
+def check_methods(options: IDROptions, methods: Sequence[Method]) -> None:
+    """Finds now, not after minutes, what the analysis would stumble over.
 
     Raises:
-        ValueError: a missing file of weights, or a network without an IDR; the message names the model.
+        ValueError: a network without an IDR or of another scale (the message names the method), too few images, or one
+            that is smaller than the crop.
     """
-    for label, source in options.models.items():
-        weights = source.get('weights') if isinstance(source, Mapping) else source
-        if weights is not None and not os.path.isfile(str(weights)):
-            raise ValueError(f'models: {label}: there is no file {weights}: train it first, or name another one')
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    methods = [load_method(label, source, device) for label, source in options.models.items()]
     for method in methods:
         if not hasattr(method.network, 'represent'):
-            raise ValueError(f'models: {method.label}: {type(method.network).__name__} has no IDR: LightBSR, KDSR and '
+            raise ValueError(f'methods: {method.label}: {type(method.network).__name__} has no IDR: LightBSR, KDSR and '
                              'their teachers have one')
         if method.network.scale != options.scale:
-            raise ValueError(f'models: {method.label}: it super-resolves x{method.network.scale}, but scale is '
+            raise ValueError(f'methods: {method.label}: it super-resolves x{method.network.scale}, but scale is '
                              f'{options.scale} at the top: make them agree')
-    sample = degraded(options, places(options)[0], next(iter(options.grids.values()))[0])
-    for method in methods:
-        features(method, [sample], options.features)  # an IDR that is not there is found now, not after minutes
-    return methods
-
-
-# ---------------------------------------------------------------------------------------------- images
-def places(options: IDROptions) -> list[tuple[str, int]]:
-    """The images: folder and index in it."""
-    chosen = [(folder, i) for folder in options.images.values()
-              for i in range(len(list_images(folder)[:options.num_images]))]
+    samples = list(options.degraded(next(iter(options.grids.values()))[0]))
     least = 2 if options.regression is None else 3
-    if len(chosen) < least:
+    if len(samples) < least:
         raise ValueError(f'images: {least} images are the least, as the statistics set some aside to test on')
-    return chosen
-
-
-def degraded(options: IDROptions, place: tuple[str, int], degradation: Degradation) -> Sample:
-    """The crop of an image, degraded as `basicsr test` degrades: it depends on the image's name and the degradation.
-
-    Raises:
-        ValueError: the image is smaller than the crop.
-    """
-    dataset = BlindDegradationDataset({
-        'name': degradation.label, 'type': 'BlindDegradationDataset', 'phase': 'test', 'scale': options.scale,
-        'dataroot_gt': place[0], 'degradation': degradation.section, 'center_crop': options.crop})
-    sample = dataset[place[1]]
-    if sample['gt'].shape[-2:] != (options.crop, options.crop):
-        raise ValueError(f'{sample["gt_path"]} is smaller than crop ({options.crop}): lower crop or remove the image')
-    return sample
+    for sample in samples:
+        if sample['gt'].shape[-2:] != (options.center_crop, options.center_crop):
+            raise ValueError(f'{sample["gt_path"]} is smaller than center_crop ({options.center_crop}): lower it or '
+                             'remove the image')
+    for method in methods:
+        features(method, samples[:1], options.features)
 
 
 def draw(options: IDROptions) -> list[Degradation]:
@@ -181,7 +132,7 @@ def features(method: Method, samples: Sequence[Sample], members: Sequence[str]) 
     """(N, n) for each of the named features.
 
     Raises:
-        ValueError: the network builds no such IDR; the message names the model.
+        ValueError: the network builds no such IDR; the message names the method.
     """
     rows: dict[str, list[np.ndarray]] = {member: [] for member in members}
     for idr in represent(method, samples):
@@ -189,5 +140,5 @@ def features(method: Method, samples: Sequence[Sample], members: Sequence[str]) 
             try:
                 rows[member].append(idr.features(member).float().cpu().numpy())
             except ValueError as error:
-                raise ValueError(f'models: {method.label}: {type(method.network).__name__}: {error}') from None
+                raise ValueError(f'methods: {method.label}: {type(method.network).__name__}: {error}') from None
     return {member: np.concatenate(batches) for member, batches in rows.items()}

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -14,9 +14,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..degradations import Degradation
-from .idr_analysis import facts, figures, slug
-from .idr_report import Table, results_folder, write
-from .idr_samples import BATCH, degraded, load_models, lq_of, places, read_options, represent
+from . import plots
+from .idr_analysis import facts, slug
+from .idr_report import Table, write
+from .idr_samples import BATCH, IDROptions, lq_of, represent
 from .networks import Method, Sample
 
 COLUMNS = {'own IDR (dB)': '', 'other degradation': '', 'other image': '', 'mean IDR': '', 'error IDR': ''}
@@ -28,7 +29,7 @@ degradations; its own with noise U[0, 1) in the estimator's output (the paper's 
 
 @dataclass(frozen=True)
 class Swap:
-    """Mean PSNR on Y in dB of one model under K degradations.
+    """Mean PSNR on Y in dB of one method under K degradations.
 
     matrix: (K, K), row: the LR images' degradation, column: whose IDR they are given. Others: (K,).
     """
@@ -46,8 +47,8 @@ class Swap:
         return [own, *(psnr - own for psnr in (other_degradation, self.other_image, self.mean_idr, self.error_idr))]
 
 
-def run(path: str) -> str:
-    """Swaps the IDRs of an option file's models; writes tables and figures into ./results/<name>.
+def run(options: IDROptions, methods: Sequence[Method]) -> str:
+    """Swaps the IDRs of methods; writes tables and figures into ./results/<name>.
 
     Returns:
         The tables as markdown.
@@ -55,32 +56,30 @@ def run(path: str) -> str:
     Raises:
         ValueError: as for the analysis.
     """
-    options = read_options(path)
-    plots = figures()
-    methods = load_models(options)
-    tables, matrices = [], {}
+    draws, tables, matrices = plots.load('idr'), [], {}
     for name, grid in options.grids.items():
-        samples = [[degraded(options, place, d) for place in places(options)] for d in grid]
-        swaps = {m.label: swap(m, samples, options.scale) for m in tqdm(methods, desc=name, unit='model')}
+        samples = [list(options.degraded(d)) for d in grid]
+        swaps = {m.label: swap(m, samples, options.scale) for m in tqdm(methods, desc=name, unit='method')}
         tables.append(_table(name, grid, swaps))
-        matrices[name] = {model: found.matrix.tolist() for model, found in swaps.items()}
-        plots.swaps({model: found.matrix for model, found in swaps.items()}, grid,
-                    os.path.join(results_folder(options.name), slug('swap', name)))
-    return write(options.name, 'idr_swap', tables, facts(options, methods) | {'matrices': matrices})
+        matrices[name] = {label: found.matrix.tolist() for label, found in swaps.items()}
+        draws.swaps({label: found.matrix for label, found in swaps.items()}, grid,
+                    os.path.join(options.folder, slug('swap', name)))
+    tables[-1] = replace(tables[-1], notes=NOTES)
+    return write(options, 'idr_swap', tables, facts(options, methods) | {'matrices': matrices})
 
 
 def _table(name: str, grid: Sequence[Degradation], swaps: Mapping[str, Swap]) -> Table:
     rows = []
-    for model, found in swaps.items():
+    for method, found in swaps.items():
         columns = {degradation.label: [column[i] for column in found.changes] for i, degradation in enumerate(grid)}
         columns['average'] = [column.mean() for column in found.changes]
-        rows += [((model, label), dict(zip(COLUMNS, map(float, values)))) for label, values in columns.items()]
-    return Table(f'IDR swap, {name}', ('model', 'degradation'), COLUMNS, rows, NOTES)
+        rows += [((method, label), dict(zip(COLUMNS, map(float, values)))) for label, values in columns.items()]
+    return Table(f'IDR swap, {name}', ('method', 'degradation'), COLUMNS, rows)
 
 
 @torch.no_grad()
 def swap(method: Method, samples: Sequence[Sequence[Sample]], scale: int) -> Swap:
-    """All swaps of a model.
+    """All swaps of a method.
 
     Args:
         samples: For each of K degradations the same images, of one size.

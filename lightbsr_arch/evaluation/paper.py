@@ -17,21 +17,53 @@ def tables() -> dict[str, Any]:
     return yaml.safe_load((files(__package__) / 'paper_tables.yml').read_text())
 
 
+NUM_IMAGES = {'Set5': 5, 'Set14': 14, 'B100': 100, 'Urban100': 100, 'Manga109': 109, 'AIM2019': 100, 'NTIRE2020': 100}
 ABLATIONS = {'channel_gate': True, 'spatial_gate': True, 'correction': True, 'idr_noise': 0, 'dynamic': True,
              'contrastive': True, 'oracle': False}
-
-
-KDSR_SIZES = {(64, 53, 9): 'KDSR-M', (128, 28, 5): 'KDSR-L', (128, 42, 6): 'KDSR-GAN'}
+KEYS_OF_SIZE = {'LightBSR': {'num_feat': 64, 'num_group': 8, 'num_block': 8},  # and the papers' values
+                'KDSR': {'num_feat': 64, 'num_block': 53, 'num_estimator_block': 9}}
+SIZES = {'LightBSR': {(64, 8, 8): 'LightBSR'},
+         'KDSR': {(64, 53, 9): 'KDSR-M', (128, 28, 5): 'KDSR-L', (128, 42, 6): 'KDSR-GAN'}}
 
 
 def method(network: Mapping[str, Any]) -> Optional[str]:
-    """The papers' name for an option file's `network_g`, or None for an ablation or a size that they do not have."""
+    """The papers' name for an option file's `network_g`; None for an ablation, and for a KDSR of a size that they do not
+    have. A LightBSR of any size is theirs; `departures` says if it is of another.
+    """
     if any(network.get(key, full) != full for key, full in ABLATIONS.items()) or network.get('prior_dim') == 0:
         return None
-    if network['type'] == 'KDSR':
-        defaults = {'num_feat': 64, 'num_block': 53, 'num_estimator_block': 9}
-        return KDSR_SIZES.get(tuple(network.get(key, default) for key, default in defaults.items()))
-    return network['type']
+    return SIZES['KDSR'].get(tuple(_size(network).values())) if network['type'] == 'KDSR' else network['type']
+
+
+def _size(network: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that make a LightBSR or KDSR, teacher or student, large or small; nothing for others."""
+    keys = KEYS_OF_SIZE.get(network['type'].removesuffix('Teacher'), {})
+    return {key: network.get(key, default) for key, default in keys.items()}
+
+
+def departures(results: Mapping[str, Any], test_sets: Sequence[str]) -> list[str]:
+    """A sentence for each way in which a test differs from the papers', so that figures are not like for like.
+
+    Args:
+        results: A parsed `table.json`.
+        test_sets: Those of interest.
+    """
+    size, found = _size(results['network']), []
+    if size and tuple(size.values()) not in SIZES[results['network']['type'].removesuffix('Teacher')]:
+        arguments = ', '.join(f'{key} {value}' for key, value in size.items())
+        found.append(f'the network is of another size than the paper\'s ({arguments}).')
+    for key in ('psnr', 'ssim'):
+        given = (results.get('metrics') or {}).get(key)
+        if given and (given.get('crop_border'), given.get('test_y_channel', False)) != (results['scale'], True):
+            found.append(f'{key.upper()} is not measured on Y with {results["scale"]} pixels cut at each border, as the '
+                         'papers\' is.')
+    for name in test_sets:
+        row = next((row for row in results['rows'] if row['dataset'] == name and row.get('num_images')), {})
+        if row and row['num_images'] != NUM_IMAGES.get(name, row['num_images']):
+            found.append(f'{name}: {row["num_images"]} of the {NUM_IMAGES[name]} images that the papers have were tested.')
+        if row.get('center_crop'):
+            found.append(f'{name}: only the middle of each image was tested, {row["center_crop"]} pixels wide.')
+    return found
 
 
 def printed_psnr(method: Optional[str], benchmark: str, degradation: Degradation, scale: int) -> Optional[float]:

@@ -218,7 +218,10 @@ def compare(name: str, rows: Mapping[str, Mapping[str, Any]], only: Optional[Seq
     lines += [own for own in ours if own.compared_with is None]
     missing = {row['dataset']: row['missing'] for results in rows.values() for row in results['rows']
                if row.get('missing') and row['dataset'] in {c.test_set for c in columns}}
-    notes = (*table.notes, *filter(None, (_gaps(own, columns) for own in ours)))
+    test_sets = list(dict.fromkeys(c.test_set for c in columns))
+    unlike = [f'{own.name}: {text}' for own in ours if own.compared_with
+              for text in paper.departures(rows[own.name], test_sets)]
+    notes = (*table.notes, *unlike, *filter(None, (_gaps(own, columns) for own in ours)))
     return Comparison(name, table.title, columns, tuple(lines), notes, missing)
 
 

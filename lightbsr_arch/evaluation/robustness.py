@@ -11,24 +11,24 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Optional
 
 import numpy as np
-import torch
 from basicsr.metrics import calculate_psnr, calculate_ssim
 from basicsr.utils import tensor2img
 from tqdm import tqdm
 
-from .. import config, option_files
-from ..data.blind_degradation_dataset import BlindDegradationDataset
+from .. import config
 from ..degradations import Degradation, parse_degradation
+from . import writing
 from .manifest import sha256
-from .networks import Method, load_method
+from .networks import Method, Sample
+from .study import Study, read_section
 
 METRICS = {'psnr': calculate_psnr, 'ssim': calculate_ssim}
-RECORD = 'robustness.json'
+RECORD = 'robustness'
 
 
 @dataclass(frozen=True)
@@ -65,48 +65,26 @@ class Map:
         return np.array([[trained_on.covers(cell) for cell in row] for row in self.cells])
 
 
-@dataclass(frozen=True)
-class RobustnessOptions:
+@dataclass(frozen=True, kw_only=True)
+class RobustnessOptions(Study):
     """An option file of `basicsr robustness`.
 
-    name: Results go to results/<name>.
-    images: Name -> folder of HR images, which starts at data_root.
-    methods: Label -> a file of weights that names its network, or a section with network: and weights:.
     maps: Sections with name, columns, rows (may be left out) and fixed.
-    num_images: The first ones of each folder, in the order of their names; None for all.
-    crop: Edge of the square that is cut from the middle of each HR image; None for whole images.
     trained_on: What the methods were trained on, as in the `degradation:` of a data set; cells are marked by it.
     reference: A method; the others' differences from it are drawn as well.
     metrics: psnr, ssim.
     """
 
-    name: str
-    images: Mapping[str, str]
-    methods: Mapping[str, Any]
     maps: tuple[Map, ...]
     trained_on: Degradation
-    scale: int = 4
-    data_root: str = ''
     num_images: Optional[int] = 20
-    crop: Optional[int] = 192
-    reference: Optional[str] = None
+    center_crop: Optional[int] = 192
     metrics: tuple[str, ...] = ('psnr',)
 
     def __post_init__(self) -> None:
-        if '/' in self.name:
-            raise ValueError(f'name must not have a slash, got {self.name!r}')
-        for key in ('num_images', 'crop'):
-            value = getattr(self, key)
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise ValueError(f'{key} must be a whole number from 1 upwards, or ~ for all, got {value!r}')
-        for key, example in (('images', 'B100: benchmarks/B100/HR'), ('methods', 'LightBSR: net_g_latest.pth')):
-            if not isinstance(getattr(self, key), Mapping) or not getattr(self, key):
-                raise ValueError(f'{key} must be a section such as {{{example}}}, got {getattr(self, key)!r}')
+        super().__post_init__()
         if not isinstance(self.metrics, tuple) or not self.metrics or not set(self.metrics) <= set(METRICS):
             raise ValueError(f'metrics must be a list of {" and ".join(METRICS)}, got {self.metrics!r}')
-        if self.reference is not None and self.reference not in self.methods:
-            raise ValueError(f'reference: there is no method {self.reference!r}'
-                             + config.suggest(self.reference, list(self.methods)))
 
 
 @dataclass(frozen=True)
@@ -124,16 +102,14 @@ class Panel:
 
 
 # ---------------------------------------------------------------------------------------------- option files
-def read(path: str) -> RobustnessOptions:
-    """Reads an option file.
+def read_options(path: str, data_root: Optional[str] = None) -> RobustnessOptions:
+    """Reads and checks an option file.
 
     Raises:
-        ValueError: a key that is missing, unknown or wrong; the message names it. OSError: no such file.
+        ValueError: no such file, or a key that is missing, unknown or wrong; the message names it.
     """
-    section = option_files.read(path)
-    if not isinstance(section, Mapping):
-        raise ValueError(f'{path} must hold keys such as name, images, methods and maps')
-    section, scale = dict(section), section.get('scale', RobustnessOptions.scale)
+    section = read_section(path, data_root)
+    scale = section.get('scale', RobustnessOptions.scale)
     if not isinstance(section.get('maps', []), list):
         raise ValueError(f'{path}: maps must be a list of sections, got {section["maps"]!r}')
     if 'maps' in section:
@@ -194,54 +170,15 @@ def _check_names(maps: list[Map], where: str) -> None:
                          f'{", ".join(repr(m.name) for m in maps)}')
 
 
-# ---------------------------------------------------------------------------------------------- methods and images
-def load_methods(options: RobustnessOptions, skip_missing: bool = False,
-                 device: torch.device | str = 'cpu') -> tuple[list[Method], list[str]]:
-    """The methods, and a line about each that is left out.
-
-    Raises:
-        ValueError: weights that are missing (unless they are to be skipped) or do not fit; no method is left.
-    """
-    methods, skipped = [], []
-    for label, source in options.methods.items():
-        weights = source.get('weights') if isinstance(source, Mapping) else source
-        if weights is None or os.path.isfile(str(weights)):
-            methods.append(load_method(label, source, device))
-        elif skip_missing:
-            skipped.append(f'{label} is left out: there is no file {weights}')
-        else:
-            raise ValueError(f'methods: {label}: there is no file {weights}: train it, name another file, or leave out '
-                             'what is missing with --skip-missing')
-    if not methods:
-        raise ValueError('no method is left: ' + '; '.join(skipped))
-    return methods, skipped
-
-
-def _datasets(options: RobustnessOptions, degradation: Degradation) -> list[BlindDegradationDataset]:
-    folders = {name: os.path.join(os.path.expanduser(options.data_root), os.path.expanduser(folder))
-               for name, folder in options.images.items()}
-    return [BlindDegradationDataset({
-        'name': f'{name}_{degradation.label}', 'type': 'BlindDegradationDataset', 'phase': 'test',
-        'scale': options.scale, 'dataroot_gt': folder, 'degradation': degradation.section, 'center_crop': options.crop})
-        for name, folder in folders.items()]
-
-
-def _samples(options: RobustnessOptions, degradation: Degradation) -> Iterator[dict[str, Any]]:
-    for dataset in _datasets(options, degradation):
-        for i in range(len(dataset))[:options.num_images]:
-            yield dataset[i]
-
-
 # ---------------------------------------------------------------------------------------------- cells
-def run(options: RobustnessOptions, methods: list[Method], folder: str) -> list[Panel]:
-    """Computes what is not in the folder's robustness.json yet, and writes that file after each panel.
+def run(options: RobustnessOptions, methods: list[Method]) -> list[Panel]:
+    """Computes what is not in the study's robustness.json yet, and writes that file after each panel.
 
     Raises:
         ValueError: images that are missing or unreadable, a method of another scale, a damaged robustness.json.
     """
-    os.makedirs(folder, exist_ok=True)
-    path = os.path.join(folder, RECORD)
-    prints, known = _fingerprints(options, methods), _read_record(path)
+    path = os.path.join(options.folder, RECORD)
+    prints, known = _fingerprints(options, methods), _read_record(f'{path}.json')
     todo = [(chart, method) for chart in options.maps for method in methods
             if prints[chart.name, method.label] not in known]
     panels = {key: _panel(options, key, print_, known[print_]) for key, print_ in prints.items() if print_ in known}
@@ -250,8 +187,8 @@ def run(options: RobustnessOptions, methods: list[Method], folder: str) -> list[
             bar.set_description(f'{chart.name}, {method.label}')
             key = chart.name, method.label
             panels[key] = _panel(options, key, prints[key], _measure(options, chart, method, bar))
-            write_whole(path, as_json(options, [panels[key] for key in prints if key in panels]))
-    write_whole(path, as_json(options, [panels[key] for key in prints]))
+            writing.write(path, {'json': as_json(options, [panels[key] for key in prints if key in panels])})
+    writing.write(path, {'json': as_json(options, [panels[key] for key in prints])})
     return [panels[key] for key in prints]
 
 
@@ -263,14 +200,14 @@ def _panel(options: RobustnessOptions, key: tuple[str, str], fingerprint: str, v
 def _measure(options: RobustnessOptions, chart: Map, method: Method, bar: tqdm) -> dict[str, np.ndarray]:
     values = {metric: np.empty(chart.shape) for metric in options.metrics}
     for (row, column), degradation in np.ndenumerate(np.array(chart.cells, dtype=object)):
-        figures = [score(method, sample, options) for sample in _samples(options, degradation)]
+        figures = [score(method, sample, options) for sample in options.degraded(degradation)]
         for metric in options.metrics:
             values[metric][row, column] = np.mean([figure[metric] for figure in figures])
         bar.update()
     return values
 
 
-def score(method: Method, sample: Mapping[str, Any], options: RobustnessOptions) -> dict[str, float]:
+def score(method: Method, sample: Sample, options: RobustnessOptions) -> dict[str, float]:
     """A method's metrics on one sample."""
     sr = method.super_resolve(sample)
     if sr.shape != sample['gt'].shape:
@@ -285,7 +222,7 @@ def score(method: Method, sample: Mapping[str, Any], options: RobustnessOptions)
 def _fingerprints(options: RobustnessOptions, methods: list[Method]) -> dict[tuple[str, str], str]:
     """(map, method) -> a checksum of all that decides on its values."""
     images = hashlib.sha256()
-    for sample in _samples(options, options.maps[0].cells[0][0]):
+    for sample in options.degraded(options.maps[0].cells[0][0]):
         images.update(sample['gt'].numpy().tobytes() + os.path.basename(sample['gt_path']).encode())  # noise: by name
 
     def fingerprint(chart: Map, method: Method) -> str:
@@ -298,12 +235,9 @@ def _fingerprints(options: RobustnessOptions, methods: list[Method]) -> dict[tup
 # ---------------------------------------------------------------------------------------------- the record
 def as_json(options: RobustnessOptions, panels: list[Panel]) -> str:
     """All cells, and what they were computed from."""
-    return json.dumps({
-        'name': options.name, 'scale': options.scale, 'images': options.images, 'num_images': options.num_images,
-        'crop': options.crop, 'trained_on': options.trained_on.section, 'metrics': options.metrics,
-        'methods': options.methods,
-        'maps': [_map_record(options, chart, [p for p in panels if p.map == chart]) for chart in options.maps],
-    }, indent=1) + '\n'
+    return writing.json_text({
+        **options.facts, 'trained_on': options.trained_on.section, 'metrics': options.metrics,
+        'maps': [_map_record(options, chart, [p for p in panels if p.map == chart]) for chart in options.maps]})
 
 
 def _map_record(options: RobustnessOptions, chart: Map, panels: list[Panel]) -> dict[str, Any]:
@@ -325,10 +259,3 @@ def _read_record(path: str) -> dict[str, dict[str, Any]]:
             return {panel['fingerprint']: panel for chart in json.load(file)['maps'] for panel in chart['panels']}
         except (ValueError, KeyError, TypeError):
             raise ValueError(f'{path} was not written by `basicsr robustness`, or is damaged: move it away') from None
-
-
-def write_whole(path: str, text: str) -> None:
-    """Under a temporary name that is changed then: what bears the name is whole."""
-    with open(f'{path}.part', 'w', encoding='utf-8', newline='') as file:
-        file.write(text)
-    os.replace(f'{path}.part', path)

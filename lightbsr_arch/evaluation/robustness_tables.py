@@ -1,8 +1,6 @@
 """What robustness maps come to: means in and out of the training range, and the worst case by name."""
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Optional
@@ -10,7 +8,7 @@ from typing import Optional
 import numpy as np
 
 from .robustness import Panel, RobustnessOptions
-from .tables import aligned
+from .writing import aligned, csv_text
 
 HEAD = ('map', 'method', 'metric', 'mean', 'in range', 'out of range', 'worst', 'worst case', 'best other there', 'gap')
 
@@ -70,7 +68,8 @@ def _mean(values: np.ndarray) -> Optional[float]:
 
 def markdown(options: RobustnessOptions, rows: Sequence[Summary]) -> str:
     """A table for each map."""
-    extent = 'whole images' if options.crop is None else f'{options.crop}x{options.crop} pixels from the middle of each'
+    edge = options.center_crop
+    extent = 'whole images' if edge is None else f'{edge}x{edge} pixels from the middle of each'
     number = 'all images' if options.num_images is None else f'the first {options.num_images} images'
     text = (f'# {options.name}\n\nx{options.scale}, {number} of {", ".join(options.images)} ({extent}). In range means '
             f'covered by {options.trained_on.label}. The gap is the lead of the best other method at the worst case.\n')
@@ -81,6 +80,4 @@ def markdown(options: RobustnessOptions, rows: Sequence[Summary]) -> str:
 
 
 def as_csv(rows: Sequence[Summary]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator='\n').writerows([HEAD, *(row.line for row in rows)])
-    return buffer.getvalue()
+    return csv_text([HEAD, *(row.line for row in rows)])

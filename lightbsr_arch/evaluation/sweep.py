@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import option_files
 from ..config import build, suggest
+from .paper_tables import paper_table
 
 Options = Mapping[str, Any]
 
@@ -29,6 +30,22 @@ class SweepOptions:
     steps: Mapping[str, str]
     runs: Mapping[str, Any]
     report: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if '/' in self.name:
+            raise ValueError(f'name must be a text without a slash, got {self.name!r}')
+        paper_table(self.table)
+        for key in ('steps', 'runs'):
+            if not isinstance(getattr(self, key), Mapping) or not getattr(self, key):
+                raise ValueError(f'{key} must be a section with a key for each, got {getattr(self, key)!r}')
+        for label, section in self.runs.items():
+            for key, value in {'': section, **(section if isinstance(section, Mapping) else {})}.items():
+                if key != 'like' and not isinstance(value, (Mapping, type(None))):
+                    raise ValueError(f'runs: {label}: {key + ": " * bool(key)}differences must be a section with keys, '
+                                     f'got {value!r}')
+        for step in self.report:
+            if step not in self.steps:
+                raise ValueError(f'report: there is no step {step!r}{suggest(step, list(self.steps))}')
 
 
 @dataclass(frozen=True)
@@ -68,20 +85,25 @@ def plan(path: str) -> tuple[SweepOptions, list[Run]]:
     Runs that differ in nothing from the steps' files, or in nothing from each other, share their trainings.
 
     Raises:
-        ValueError: a wrong key, a step's file that cannot be read, differences that do not fit it.
+        ValueError: a wrong key, a step's file that cannot be read or is none for training, differences that do not fit it.
     """
     try:
         sweep = build(SweepOptions, option_files.read(path), path)
-        bases = {step: option_files.read(os.path.join(os.path.dirname(path), file)) for step, file in sweep.steps.items()}
+        bases = {step: _training_file(os.path.join(os.path.dirname(path), str(file))) for step, file in sweep.steps.items()}
     except OSError as error:
         raise ValueError(f'cannot read the option file {error.filename}: {error.strerror}') from error
-    for step in sweep.report:
-        if step not in bases:
-            raise ValueError(f'{path}: report: there is no step {step!r}{suggest(step, list(bases))}')
     try:
         return sweep, [_run(sweep, bases, label) for label in sweep.runs]
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from None
+
+
+def _training_file(path: str) -> Options:
+    options = option_files.read(path)
+    for key in ('name', 'path'):
+        if not isinstance(options, Mapping) or options.get(key) is None:
+            raise ValueError(f'{path} is no option file for training: {key!r} is missing')
+    return options
 
 
 def _run(sweep: SweepOptions, bases: Mapping[str, Options], label: str) -> Run:
@@ -95,8 +117,10 @@ def _run(sweep: SweepOptions, bases: Mapping[str, Options], label: str) -> Run:
         if key not in (*bases, 'test'):
             raise ValueError(f'runs: {label}: unknown key {key!r}{suggest(key, [*bases, "like", "test"])}')
     trainings = dict(_trainings(bases, shared, section))
+    if not trainings:
+        raise ValueError(f'runs: {label}: it does without all steps: leave one')
     reported = tuple(step for step in trainings if step in sweep.report) or tuple(trainings)[-1:]
-    return Run(label, trainings, reported, section.get('test', {}))
+    return Run(label, trainings, reported, section.get('test') or {})
 
 
 def _trainings(bases: Mapping[str, Options], label: str, section: Options) -> Iterator[tuple[str, Training]]:

@@ -1,8 +1,6 @@
 """The table that ends a test run: test sets x degradations, beside the paper's figures."""
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 from dataclasses import dataclass
@@ -10,9 +8,11 @@ from typing import Any, Mapping, Optional
 
 from torch import nn
 
+from ..data.blind_degradation_dataset import list_images
 from ..degradations import parse_degradation
 from .manifest import manifest
-from .paper import method, printed_average, printed_psnr, printed_real_psnr
+from .paper import departures, method, printed_average, printed_psnr, printed_real_psnr
+from .writing import aligned, csv_text, json_text, write
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Row:
     """One test set under one degradation.
 
     values: Metrics by name; empty where the test set is missing. paper: The paper's PSNR in dB, if it prints one.
-    missing: The folder that is not there.
+    missing: The folder that is not there. num_images, center_crop: How many images, and the edge of their crops.
     """
 
     dataset: str
@@ -28,6 +28,8 @@ class Row:
     values: Mapping[str, float]
     paper: Optional[float] = None
     missing: Optional[str] = None
+    num_images: Optional[int] = None
+    center_crop: Optional[int] = None
 
     @property
     def difference(self) -> Optional[float]:
@@ -50,12 +52,14 @@ def report(opt: Mapping[str, Any], results: Mapping[str, Mapping[str, Mapping[st
     rows = [_row(opt, section, results.get(section['name'], {})) for section in opt['datasets'].values()]
     rows += _averages(opt, rows)
     rows += [_row(opt, section, {}, missing=True) for section in opt.get('missing_test_sets', [])]
-    texts = {'table.md': f'# {opt["name"]}\n\n{markdown(rows)}\n', 'table.csv': as_csv(rows),
-             'table.json': as_json(opt, rows, network), 'manifest.json': json.dumps(manifest(opt), indent=2) + '\n'}
-    for name, text in texts.items():
-        with open(os.path.join(opt['path']['results_root'], name), 'w', newline='') as file:
-            file.write(text)
-    return texts['table.md']
+    content = record(opt, rows, network)
+    compared = dict.fromkeys(row.dataset for row in rows if row.difference is not None)
+    remarks = [f'Not like for like: {text}' for text in departures(content, list(compared)) if compared]
+    text = '\n\n'.join([f'# {opt["name"]}', markdown(rows), *remarks]) + '\n'
+    folder = opt['path']['results_root']
+    write(os.path.join(folder, 'table'), {'md': text, 'csv': csv_text(_cells(rows)), 'json': json_text(content)})
+    write(os.path.join(folder, 'manifest'), {'json': json_text(manifest(opt))})
+    return text
 
 
 def read_results(path: str) -> dict[str, Any]:
@@ -88,8 +92,11 @@ def _row(opt: Mapping[str, Any], section: Mapping[str, Any], results: Mapping[st
         degradation = parse_degradation(section['degradation'], opt['scale'])
         label = degradation.label
         paper = printed_psnr(method(opt['network_g']), name, degradation, opt['scale'])
-    return Row(name, label, {metric: float(result['val']) for metric, result in results.items()}, paper,
-               section['dataroot_gt'] if missing else None)
+    values = {metric: float(result['val']) for metric, result in results.items()}
+    if missing:
+        return Row(name, label, values, paper, section['dataroot_gt'])
+    num_images = len(list_images(section['dataroot_gt'], section.get('meta_info_file')))
+    return Row(name, label, values, paper, None, num_images, section.get('center_crop'))
 
 
 def _averages(opt: Mapping[str, Any], rows: list[Row]) -> list[Row]:
@@ -127,24 +134,12 @@ def markdown(rows: list[Row]) -> str:
     return aligned(_cells(rows)) + ''.join(f'\n\nmissing: {folder}' for folder in folders)
 
 
-def aligned(lines: list[list[str]]) -> str:
-    """A markdown table of a head and lines, with columns as wide as their widest cell."""
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    head, *body = ['| ' + ' | '.join(cell.ljust(width) for cell, width in zip(line, widths)) + ' |' for line in lines]
-    return '\n'.join([head, '| ' + ' | '.join('-' * width for width in widths) + ' |', *body])
-
-
-def as_csv(rows: list[Row]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator='\n').writerows(_cells(rows))
-    return buffer.getvalue()
-
-
-def as_json(opt: Mapping[str, Any], rows: list[Row], network: Optional[nn.Module] = None) -> str:
-    """All digits, and what was tested."""
+def record(opt: Mapping[str, Any], rows: list[Row], network: Optional[nn.Module] = None) -> dict[str, Any]:
+    """What `table.json` holds: all digits, and what was tested."""
     parameters = network and sum(p.numel() for p in network.parameters() if p.requires_grad)
-    return json.dumps({
+    return {
         'name': opt['name'], 'network': opt['network_g'], 'weights': opt['path'].get('pretrain_network_g'),
-        'scale': opt['scale'], 'parameters': parameters,
+        'scale': opt['scale'], 'parameters': parameters, 'metrics': (opt.get('val') or {}).get('metrics'),
         'rows': [{'dataset': row.dataset, 'degradation': row.degradation, **row.values, 'paper_psnr': row.paper,
-                  'difference': row.difference, 'missing': row.missing} for row in rows]}, indent=2) + '\n'
+                  'difference': row.difference, 'missing': row.missing, 'num_images': row.num_images,
+                  'center_crop': row.center_crop} for row in rows]}

@@ -29,13 +29,14 @@ WORST = '#D55E00'
 FRAME = ('black', 3.2), ('white', 1.6)  # colour and width of lines on top of each other
 
 
-def draw_all(options: RobustnessOptions, panels: Sequence[Panel], folder: str) -> list[str]:
+def draw_all(options: RobustnessOptions, panels: Sequence[Panel]) -> list[str]:
     """A figure for each map and metric, and one of the differences from the reference; returns the PNGs' paths."""
     paths = []
     for chart in options.maps:
         for metric in options.metrics:
             values = {panel.method: panel.values[metric] for panel in panels if panel.map == chart}
-            covered, path = chart.is_covered(options.trained_on), os.path.join(folder, f'{chart.file_name}_{metric}')
+            covered = chart.is_covered(options.trained_on)
+            path = os.path.join(options.folder, f'{chart.file_name}_{metric}')
             paths.append(draw(chart, values, covered, metric, path))
             reference = values.pop(options.reference, None)
             if reference is not None and values:
