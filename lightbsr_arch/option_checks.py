@@ -22,7 +22,7 @@ SECTION_KEYS = {
               'optim_d', 'net_d_iters', 'net_d_init_iters', 'stages'],
     'val': ['val_freq', 'save_img', 'suffix', 'metrics', 'pbar', 'idr_statistics'],
     'logger': ['print_freq', 'save_checkpoint_freq', 'use_tb_logger', 'wandb']}
-OPTIMIZERS = {'Adam': torch.optim.Adam}
+OPTIMIZERS = {'Adam': torch.optim.Adam, 'AdamW': torch.optim.AdamW}
 SCHEDULERS = {'MultiStepLR': lr_scheduler.MultiStepRestartLR, 'MultiStepRestartLR': lr_scheduler.MultiStepRestartLR,
               'CosineAnnealingRestartLR': lr_scheduler.CosineAnnealingRestartLR}
 GIVEN_BY_THE_RUN = {'params', 'optimizer', 'img', 'img2'}  # arguments that no option file sets
