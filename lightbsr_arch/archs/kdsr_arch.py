@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .idr_features import pooled
-from .layers import MeanShift, Upsampler
+from .layers import MeanShift, Upsampler, known
 
 
 class KDSRIDR(NamedTuple):
@@ -134,6 +134,10 @@ class KDSR(nn.Module):
         self.estimator = KDSREstimator(3, num_feat, num_estimator_block) if dynamic else None
         self.trunk = KDSRTrunk(scale, num_feat, num_block, dynamic)
 
+    def side_inputs(self, gt: Tensor, kernel: Optional[Tensor], noise: Optional[Tensor]) -> tuple[()]:
+        """What `forward` takes besides `lq`: nothing."""
+        return ()
+
     def represent(self, lq: Tensor) -> KDSRIDR:
         """The IDR of `lq`, without super-resolving it."""
         return self.estimator(lq) if self.estimator is not None else KDSRIDR(None, None)
@@ -165,6 +169,14 @@ class KDSRTeacher(nn.Module):
         self.oracle = oracle
         self.estimator = KDSREstimator(1 if oracle else 3 + 3 * scale**2, num_feat, num_estimator_block)
         self.trunk = KDSRTrunk(scale, num_feat, num_block, dynamic=True)
+
+    def side_inputs(self, gt: Tensor, kernel: Optional[Tensor], noise: Optional[Tensor]) -> tuple[Tensor]:
+        """What `forward` takes besides `lq`: the HR images, or for an oracle the blur kernels (B, 21, 21).
+
+        Raises:
+            ValueError: an oracle's kernels are not known.
+        """
+        return (known(kernel) if self.oracle else gt),
 
     def represent(self, lq: Tensor, truth: Tensor) -> KDSRIDR:
         """The IDR of `lq` (B, 3, H, W), without super-resolving it; `truth` as for `forward`."""

@@ -4,6 +4,8 @@ ConvNeXt block: "A ConvNet for the 2020s", CVPR 2022, https://arxiv.org/abs/2201
 """
 from __future__ import annotations
 
+from typing import Optional
+
 import torch
 from torch import Tensor, nn
 
@@ -71,3 +73,14 @@ class Upsampler(nn.Sequential):
         for factor in {2: [2], 3: [3], 4: [2, 2]}[scale]:
             layers += [nn.Conv2d(num_feat, num_feat * factor**2, 3, padding=1), nn.PixelShuffle(factor)]
         super().__init__(*layers, nn.Conv2d(num_feat, 3, 3, padding=1))
+
+
+def known(kernel: Optional[Tensor]) -> Tensor:
+    """The blur kernels that a teacher is given.
+
+    Raises:
+        ValueError: the data set does not tell them.
+    """
+    if kernel is None:
+        raise ValueError('this teacher needs the blur kernel of each image: use a data set of type BlindDegradationDataset')
+    return kernel

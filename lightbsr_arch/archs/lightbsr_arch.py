@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .idr_features import pooled
-from .layers import ConvNeXtBlock, ConvNeXtBody, MeanShift, Upsampler
+from .layers import ConvNeXtBlock, ConvNeXtBody, MeanShift, Upsampler, known
 from .momentum_encoder import MomentumEncoder
 
 ESTIMATE_CHANNELS = 128
@@ -216,6 +216,10 @@ class LightBSR(nn.Module):
         self.converter = IDRConverter(num_feat - num_feat // 4, channel_gate, spatial_gate) if adaptive else None
         self.trunk = SRTrunk(scale, num_feat, num_group, num_block, layer_scale, channel_gate, spatial_gate, correction)
 
+    def side_inputs(self, gt: Tensor, kernel: Optional[Tensor], noise: Optional[Tensor]) -> tuple[()]:
+        """What `forward` takes besides `lq`: nothing."""
+        return ()
+
     def represent(self, lq: Tensor) -> IDR:
         """The IDR of `lq`, without super-resolving it."""
         if self.estimator is None:
@@ -288,6 +292,14 @@ class LightBSRTeacher(nn.Module):
         if self.noise_prior:
             parts.append(noise.to(kernel).view(-1, 1).expand(-1, 3))
         return torch.cat(parts, 1) if parts else None
+
+    def side_inputs(self, gt: Tensor, kernel: Optional[Tensor], noise: Optional[Tensor]) -> tuple[Optional[Tensor]]:
+        """What `forward` takes besides `lq`: the prior of kernels (B, 21, 21) and noise levels (B,).
+
+        Raises:
+            ValueError: the kernels are not known, or as `prior`.
+        """
+        return self.prior(known(kernel), noise),
 
     def represent(self, lq: Tensor, prior: Optional[Tensor] = None) -> IDR:
         """The IDR of `lq` by the principal (query) branch, without super-resolving it."""

@@ -7,11 +7,10 @@ from typing import Any, NamedTuple, Optional
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..config import build
 from ..degradations import KERNEL_SIZE, Degradation, benchmark_degradations, parse_degradation
-from .networks import Method, Sample, on_device, side_inputs
+from .networks import Method, Sample, batched, side_inputs
 from .study import Study, read_section
 
 BATCH = 8
@@ -118,14 +117,7 @@ def represent(method: Method, samples: Sequence[Sample]) -> Iterator[NamedTuple]
     net = method.network
     for start in range(0, len(samples), BATCH):
         batch = samples[start:start + BATCH]
-        sides = zip(*(side_inputs(net, sample) for sample in batch))
-        inputs = [None if side[0] is None else torch.cat(side) for side in sides]
-        yield net(lq_of(method, batch), *inputs, idr_only=True)
-
-
-def lq_of(method: Method, samples: Sequence[Sample]) -> Tensor:
-    """(N, 3, h, w), where the network is."""
-    return torch.cat([on_device(method.network, sample['lq']) for sample in samples])
+        yield net(batched(net, batch, 'lq'), *side_inputs(net, batch), idr_only=True)
 
 
 def features(method: Method, samples: Sequence[Sample], members: Sequence[str]) -> dict[str, np.ndarray]:

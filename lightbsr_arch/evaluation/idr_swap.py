@@ -17,8 +17,8 @@ from ..degradations import Degradation
 from . import plots
 from .idr_analysis import facts, slug
 from .idr_report import Table, write
-from .idr_samples import BATCH, IDROptions, lq_of, represent
-from .networks import Method, Sample
+from .idr_samples import BATCH, IDROptions, represent
+from .networks import Method, Sample, batched
 
 COLUMNS = {'own IDR (dB)': '', 'other degradation': '', 'other image': '', 'mean IDR': '', 'error IDR': ''}
 NOTES = """\
@@ -99,7 +99,7 @@ def psnr(method: Method, samples: Sequence[Sample], idr: NamedTuple, scale: int)
     values = []
     for start in range(0, len(samples), BATCH):
         batch = samples[start:start + BATCH]
-        sr = method.network.super_resolve(lq_of(method, batch), _map(lambda member: member[start:start + BATCH], idr))
+        sr = method.network.super_resolve(batched(method.network, batch, 'lq'), _map(lambda member: member[start:start + BATCH], idr))
         pairs = [(tensor2img([image]), tensor2img([sample['gt']])) for image, sample in zip(sr, batch)]
         values += [calculate_psnr(*pair, crop_border=scale, test_y_channel=True) for pair in pairs]
     return float(np.mean(values))

@@ -1,7 +1,7 @@
 """Networks to be compared: from weights or an option file's section, and how each super-resolves a sample."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -34,7 +34,7 @@ class Method:
         height, width = lq.shape[-2:]
         window = self.section.get('window_size', 1) if self.section['type'] == 'SwinIR' else 1
         padded = F.pad(lq, (0, -width % window, 0, -height % window), mode='reflect')  # to whole windows
-        sr = self.network(padded, *side_inputs(self.network, sample))
+        sr = self.network(padded, *side_inputs(self.network, [sample]))
         scale = sr.shape[-1] // padded.shape[-1]
         return sr[0, :, :height * scale, :width * scale].clamp(0, 1).cpu()
 
@@ -76,10 +76,13 @@ def on_device(network: nn.Module, value: Tensor) -> Tensor:
     return value[None].to(parameter.device)
 
 
-def side_inputs(network: nn.Module, sample: Sample) -> tuple[Optional[Tensor], ...]:
-    """What a teacher sees besides the LR image: LightBSR's the prior, KDSR's the HR image or, an oracle, the kernel."""
-    if hasattr(network, 'prior'):
-        return network.prior(on_device(network, sample['kernel']), on_device(network, torch.as_tensor(sample['noise']))),
-    if hasattr(network, 'oracle'):
-        return on_device(network, sample['kernel'] if network.oracle else sample['gt']),
-    return ()
+def batched(network: nn.Module, samples: Sequence[Sample], key: str) -> Tensor:
+    """(N, ...): a tensor of samples of one size, where the network's weights are."""
+    return torch.cat([on_device(network, torch.as_tensor(sample[key])) for sample in samples])
+
+
+def side_inputs(network: nn.Module, samples: Sequence[Sample]) -> tuple[Optional[Tensor], ...]:
+    """What a teacher sees besides the LR images of samples of one size; BasicSR's own networks see nothing."""
+    if not hasattr(network, 'side_inputs'):
+        return ()
+    return network.side_inputs(*(batched(network, samples, key) for key in ('gt', 'kernel', 'noise')))

@@ -58,27 +58,13 @@ class BlindSRModel(SRModel):
     def after_step(self) -> None:
         """After the optimiser's step."""
 
-    def side_inputs(self, net: nn.Module) -> tuple[Optional[Tensor], ...]:
-        """What `net` sees besides the fed LR images."""
-        return ()
-
-    def super_resolve(self, net: nn.Module) -> Tensor:
-        return net(self.lq, *self.side_inputs(net))
-
-    def known_kernel(self) -> Tensor:
-        """The blur kernels of the fed images, for a teacher that is given them.
-
-        Raises:
-            ValueError: the data set does not tell them.
-        """
-        if self.kernel is None:
-            raise ValueError('this teacher needs the blur kernel of each image: use a data set of type '
-                             'BlindDegradationDataset')
-        return self.kernel
-
     def evaluate_idr(self, net: nn.Module) -> dict[str, Tensor]:
         """Figures of the representation on the fed validation image, for stages that do not train the SR network."""
         raise NotImplementedError
+
+    def side_inputs(self, net: nn.Module) -> tuple[Optional[Tensor], ...]:
+        """What `net` sees besides the fed LR images."""
+        return self.get_bare_model(net).side_inputs(getattr(self, 'gt', None), self.kernel, self.noise)
 
     # ------------------------------------------------------------------ set-up
     def model_to_device(self, net: nn.Module) -> nn.Module:
@@ -296,7 +282,7 @@ class BlindSRModel(SRModel):
     @torch.no_grad()
     def test(self) -> None:
         net = self.evaluation_network()
-        self.output = self.super_resolve(net)
+        self.output = net(self.lq, *self.side_inputs(net))
         self._collect_idr(net)
 
     def nondist_validation(self, dataloader: DataLoader, current_iter: int | str, tb_logger: Any,

@@ -10,16 +10,10 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
-from ..archs import KDSRIDR
 from ..config import Stage
 from .blind_sr_model import BlindSRModel
 from .stepping import Memory, Stepper
 from .student_model import StudentModel
-
-
-def truth_for(net: nn.Module, model: BlindSRModel) -> Tensor:
-    """What a teacher `net` sees besides the LR images fed to `model`: the HR images, or an oracle the blur kernels."""
-    return model.known_kernel() if net.oracle else model.gt
 
 
 class KDSRTeacherModel(BlindSRModel):
@@ -30,11 +24,8 @@ class KDSRTeacherModel(BlindSRModel):
             raise ValueError('KDSRTeacherModel has a pixel loss alone: give its stages trains: all')
 
     def compute_losses(self, stage: Stage) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        sr = self.stepper.forward(self.net_g, self.lq, truth_for(self.get_bare_model(self.net_g), self))
+        sr = self.stepper.forward(self.net_g, self.lq, *self.side_inputs(self.net_g))
         return {'l_pix': self.losses['pixel_opt'](sr, self.gt)}, {}
-
-    def side_inputs(self, net: nn.Module) -> tuple[Tensor, ...]:
-        return truth_for(net, self),
 
 
 class KDSRStudentModel(StudentModel):
@@ -47,9 +38,6 @@ class KDSRStudentModel(StudentModel):
     teacher_arch = 'KDSRTeacher'
     distilled = {'distill_opt': 'distill'}
     idr_modules = ('estimator.features', 'estimator.distill')  # what D' is made by
-
-    def teach(self) -> KDSRIDR:
-        return self.stepper.forward(self.teacher, self.lq, truth_for(self.teacher, self), idr_only=True)
 
     def check_distillation(self) -> None:
         student = self.get_bare_model(self.net_g)

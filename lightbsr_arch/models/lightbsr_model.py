@@ -1,8 +1,6 @@
 """Training of LightBSR's teacher and student (https://arxiv.org/abs/2506.22710, Sections 3.2 to 3.4 and 4.1)."""
 from __future__ import annotations
 
-from typing import Optional
-
 import numpy as np
 import torch
 from basicsr.utils import get_root_logger
@@ -10,7 +8,6 @@ from torch import Tensor, nn
 
 from .. import checkpoints
 from ..basicsr_compat import gather
-from ..archs import IDR
 from ..config import Stage
 from ..degradations import fit_pca_basis, release_pca_kernels
 from ..losses import contrastive_statistics
@@ -18,11 +15,6 @@ from .blind_sr_model import BlindSRModel
 from .student_model import StudentModel
 
 NUM_PCA_KERNELS = 5000
-
-
-def prior_of(net: nn.Module, model: BlindSRModel) -> Optional[Tensor]:
-    """The prior that a teacher `net` makes of the images fed to `model`."""
-    return net.prior(model.known_kernel(), model.noise)
 
 
 class LightBSRTeacherModel(BlindSRModel):
@@ -87,7 +79,7 @@ class LightBSRTeacherModel(BlindSRModel):
 
     def compute_losses(self, stage: Stage) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         net = self.get_bare_model(self.net_g)
-        step = self.stepper.forward(self.net_g, self.lq, prior_of(net, self), idr_only=stage.trains == 'idr')
+        step = self.stepper.forward(self.net_g, self.lq, *self.side_inputs(net), idr_only=stage.trains == 'idr')
         losses, statistics = {}, {}
         if stage.trains == 'all':
             losses['l_pix'] = self.losses['pixel_opt'](step.sr, self.gt[:, 0])
@@ -103,14 +95,11 @@ class LightBSRTeacherModel(BlindSRModel):
         if encoder.key is not None:
             encoder.enqueue(gather(torch.cat(self.new_keys)))
 
-    def side_inputs(self, net: nn.Module) -> tuple[Optional[Tensor], ...]:
-        return prior_of(net, self),
-
     def evaluate_idr(self, net: nn.Module) -> dict[str, Tensor]:
         """Contrastive accuracy between the image's four quadrants, against the queue."""
         height, width = (size // 2 for size in self.lq.shape[-2:])
         quadrants = torch.stack([self.lq[..., y:y + height, x:x + width] for y in (0, height) for x in (0, width)], 1)
-        step = net(quadrants, prior_of(net, self), idr_only=True)
+        step = net(quadrants, *self.side_inputs(net), idr_only=True)
         return contrastive_statistics(step.query, step.key, net.encoder.queue)
 
 
@@ -124,9 +113,6 @@ class LightBSRStudentModel(StudentModel):
     def idr_modules(self) -> tuple[str, ...]:
         """The estimator, and of the converter what a loss reads."""
         return 'estimator', *(f'converter.{form}' for key, form in self.distilled.items() if self.opt['train'].get(key))
-
-    def teach(self) -> IDR:
-        return self.stepper.forward(self.teacher, self.lq, prior_of(self.teacher, self), idr_only=True)
 
     def check_distillation(self) -> None:
         """A representation that no gate reads is not built, and one of another width cannot be compared."""

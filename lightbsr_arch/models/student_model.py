@@ -32,10 +32,6 @@ class StudentModel(BlindSRModel):
         return tuple(self.distilled)
 
     # ------------------------------------------------------------------ what a method defines
-    def teach(self) -> NamedTuple:
-        """The teacher's IDR of the fed images."""
-        raise NotImplementedError
-
     def check_distillation(self) -> None:
         """Whether student and teacher have something to compare."""
 
@@ -111,7 +107,7 @@ class StudentModel(BlindSRModel):
         if not any(key in self.losses for key in self.distilled):
             return {}
         with torch.no_grad():
-            target = self.teach()
+            target = self.stepper.forward(self.teacher, self.lq, *self.side_inputs(self.teacher), idr_only=True)
         return {f'l_{member}': self.losses[key](getattr(idr, member), getattr(target, member))
                 for key, member in self.distilled.items() if key in self.losses}
 
