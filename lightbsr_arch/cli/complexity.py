@@ -11,6 +11,7 @@ import yaml
 
 from .. import option_files
 from ..config import suggest
+from .arguments import make_parser, positive
 from .table import split_label
 
 if TYPE_CHECKING:
@@ -62,8 +63,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog='basicsr complexity', description=DESCRIPTION, epilog=EPILOG,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser('complexity', DESCRIPTION, EPILOG)
     parser.add_argument('networks', nargs='*', metavar='NETWORK', help='a name or a file, see below')
     parser.add_argument('--arch', nargs='+', action='append', default=[], metavar=('NAME', 'KEY=VALUE'),
                         help="a registered arch, BasicSR's own too, and its arguments; may be repeated")
@@ -72,8 +72,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument('--no-latency', action='store_true', help='do not measure latency and memory')
     parser.add_argument('--device',
                         help='where latency and memory are measured (default: cuda if there is one, else cpu)')
-    parser.add_argument('--threads', type=_positive, metavar='N', help="CPU threads (default: torch's)")
-    parser.add_argument('--repeats', type=_positive, default=10, metavar='N', help='timed passes (default: 10)')
+    parser.add_argument('--threads', type=positive, metavar='N', help="CPU threads (default: torch's)")
+    parser.add_argument('--repeats', type=positive, default=10, metavar='N', help='timed passes (default: 10)')
     parser.add_argument('-o', '--output', metavar='PREFIX', help='also write PREFIX.md, .csv and .json')
     parser.add_argument('--plot', metavar='PREFIX', help='write PREFIX.png and .pdf: cost against PSNR')
     parser.add_argument('--cell', default='Set5_2.4', metavar='SET_WIDTH',
@@ -89,12 +89,6 @@ def _size(text: str) -> Size:
         raise argparse.ArgumentTypeError(f'{text!r} must be HEIGHTxWIDTH in LR pixels, such as 180x320')
     height, width = text.split('x')
     return int(height), int(width)
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text!r} must be a whole number from 1 upwards')
-    return int(text)
 
 
 def _device(name: str | None) -> str:

@@ -6,6 +6,8 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from .arguments import make_parser
+
 if TYPE_CHECKING:
     from ..data.blind_degradation_dataset import BlindDegradationDataset
     from ..degradations import Degradation
@@ -53,8 +55,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog='basicsr degrade', description=DESCRIPTION, epilog=EPILOG,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser('degrade', DESCRIPTION, EPILOG)
     parser.add_argument('input', metavar='INPUT', help='folder of HR images, searched with its subfolders')
     parser.add_argument('output', metavar='OUTPUT', help='folder to write')
     what = parser.add_mutually_exclusive_group()

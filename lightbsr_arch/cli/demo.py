@@ -1,7 +1,6 @@
 """`basicsr demo`: the whole way on photographs that come with scikit-image and scikit-learn."""
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -12,6 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image
+
+from .arguments import make_parser
 
 TRAIN_PHOTOGRAPHS = ('skimage/data/astronaut.png', 'skimage/data/coffee.png', 'skimage/data/motorcycle_left.png',
                      'skimage/data/camera.png', 'sklearn/datasets/images/china.jpg')
@@ -28,8 +29,7 @@ files that are there already are kept. To go on with your own images, follow the
 
 
 def run(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog='basicsr demo', description=DESCRIPTION,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser('demo', DESCRIPTION)
     parser.add_argument('--method', choices=METHODS, default='lightbsr', help='default: lightbsr')
     parser.add_argument('--folder', default='demo', help='where to make the folder of the method (default: ./demo)')
     parsed = parser.parse_args(arguments)

@@ -1,7 +1,7 @@
 """`basicsr idr`: are degradation representations discriminative, and are they used?"""
 from __future__ import annotations
 
-import argparse
+from .arguments import add_study, make_parser
 
 DESCRIPTION = """\
 Extracts the implicit degradation representations (IDRs) of networks over images x degradations, and reports how well
@@ -22,11 +22,8 @@ Results land in ./results/<name>:
 
 
 def run(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog='basicsr idr', description=DESCRIPTION, epilog=EPILOG,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('-opt', required=True, metavar='FILE', help='option file (yml)')
-    parser.add_argument('--data-root', metavar='FOLDER', help="where the images are (default: the option file's own)")
-    parser.add_argument('--skip-missing', action='store_true', help='leave out methods whose weights are not there')
+    parser = make_parser('idr', DESCRIPTION, EPILOG)
+    add_study(parser)
     parser.add_argument('--swap', action='store_true', help='swap IDRs instead of analysing them')
     parsed = parser.parse_args(arguments)
     from .. import plugin

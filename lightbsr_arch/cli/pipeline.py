@@ -6,6 +6,7 @@ import re
 import sys
 
 from .. import option_files
+from .arguments import make_parser
 
 SECTIONS = {'train': ('datasets', 'network_g', 'path', 'train', 'logger'),
             'test': ('datasets', 'network_g', 'path', 'val')}
@@ -14,8 +15,7 @@ VALUES = ('name', 'model_type', 'scale', 'num_gpu')
 
 def check_arguments(verb: str, description: str, epilog: str, arguments: list[str]) -> argparse.Namespace:
     """Parses BasicSR's flags for the sake of help and messages, and hands them on in `sys.argv`."""
-    parser = argparse.ArgumentParser(prog=f'basicsr {verb}', description=description, epilog=epilog,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(verb, description, epilog)
     parser.add_argument('-opt', required=True, metavar='FILE', help='option file (yml)')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none',
                         help='how the processes of a distributed run are started')

@@ -5,6 +5,8 @@ import argparse
 import os
 import sys
 
+from .arguments import make_parser, positive
+
 DESCRIPTION = """\
 Cuts HR images into overlapping square sub-images, which load faster than whole photographs, as PNG files or as LMDB.
 INPUT folders are searched with their subfolders. An OUTPUT that ends in .lmdb becomes an LMDB folder in BasicSR's
@@ -35,23 +37,16 @@ def run(arguments: list[str]) -> int:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog='basicsr prepare', description=DESCRIPTION, epilog=EPILOG,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser('prepare', DESCRIPTION, EPILOG)
     parser.add_argument('inputs', nargs='+', metavar='INPUT', help='folder of HR images')
     parser.add_argument('output', metavar='OUTPUT', help='folder to write, NAME or NAME.lmdb')
-    parser.add_argument('--size', type=_positive, default=480, metavar='N',
+    parser.add_argument('--size', type=positive, default=480, metavar='N',
                         help='edge of the squares in pixels (default: 480); smaller images are kept whole')
-    parser.add_argument('--step', type=_positive, metavar='N',
+    parser.add_argument('--step', type=positive, metavar='N',
                         help='distance from one square to the next (default: half the size)')
     parser.add_argument('--no-crop', action='store_true', help='keep the images whole')
-    parser.add_argument('--workers', type=_positive, default=os.cpu_count() or 1, metavar='N',
+    parser.add_argument('--workers', type=positive, default=os.cpu_count() or 1, metavar='N',
                         help='images that are worked on at once (default: one for each processor core)')
     parsed = parser.parse_args(arguments)
     parsed.step = parsed.step or max(parsed.size // 2, 1)
     return parsed
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'must be a whole number from 1 upwards, got {text!r}')
-    return int(text)

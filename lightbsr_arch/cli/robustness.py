@@ -1,8 +1,9 @@
 """`basicsr robustness`: maps of PSNR over blur and noise, in and out of the training range."""
 from __future__ import annotations
 
-import argparse
 import os
+
+from .arguments import add_study, make_parser
 
 DESCRIPTION = """\
 Tests methods over grids of degradations, such as blur width x noise level, within the range they were trained on and
@@ -27,7 +28,9 @@ and jpeg (quality). options/robustness_setting1.yml shows all keys.
 
 
 def run(arguments: list[str]) -> int:
-    parsed = _parse(arguments)
+    parser = make_parser('robustness', DESCRIPTION, EPILOG)
+    add_study(parser)
+    parsed = parser.parse_args(arguments)
     from .. import plugin
     plugin.register()
     from ..evaluation import plots, robustness, writing
@@ -42,12 +45,3 @@ def run(arguments: list[str]) -> int:
     writing.write(os.path.join(options.folder, robustness.RECORD), {'md': text, 'csv': tables.as_csv(rows)})
     print(text, *heat_maps.draw_all(options, panels), sep='\n')
     return 0
-
-
-def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog='basicsr robustness', description=DESCRIPTION, epilog=EPILOG,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('-opt', required=True, metavar='FILE', help='option file (yml)')
-    parser.add_argument('--data-root', metavar='FOLDER', help="where the images are (default: the option file's own)")
-    parser.add_argument('--skip-missing', action='store_true', help='leave out methods whose weights are not there')
-    return parser.parse_args(arguments)

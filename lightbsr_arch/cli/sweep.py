@@ -11,6 +11,7 @@ import yaml
 
 from .. import option_files
 from ..config import suggest
+from .arguments import make_parser
 from .table import Candidate, measure_network
 
 if TYPE_CHECKING:
@@ -57,8 +58,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog='basicsr sweep', description=DESCRIPTION, epilog=EPILOG,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser('sweep', DESCRIPTION, EPILOG)
     parser.add_argument('-opt', required=True, metavar='FILE', help='option file of the sweep (yml)')
     parser.add_argument('--run', nargs='+', metavar='NAME', help='only these rows')
     parser.add_argument('--list', action='store_true', help='say what would be trained, and stop')

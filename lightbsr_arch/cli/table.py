@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Optional
 import yaml
 
 from .. import option_files
+from .arguments import make_parser
 
 if TYPE_CHECKING:
     from ..evaluation.paper_tables import PaperTable
@@ -78,8 +79,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog='basicsr table', description=DESCRIPTION, epilog=EPILOG,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser('table', DESCRIPTION, EPILOG)
     parser.add_argument('table', metavar='TABLE', help='lightbsr-3, say')
     parser.add_argument('sources', nargs='*', metavar='[LABEL=]SOURCE', help='a row of your own')
     parser.add_argument('--data-root', default='datasets', metavar='FOLDER',
