@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from .. import checkpoints
 from .loading import SampleIndex
 from .saving import saved_steps
 
@@ -82,9 +83,9 @@ def _take(opt: Options, state_path: str) -> Options:
 
 def _read(file: str) -> Options:
     try:
-        return torch.load(file, map_location='cpu', weights_only=True)
-    except Exception as error:
-        raise ValueError(f'cannot resume from {file}, it is not whole: {" ".join(str(error).split())}') from error
+        return checkpoints.read_file(file)
+    except checkpoints.CheckpointError as error:
+        raise ValueError(f'cannot resume from {file}, it is not whole: {error}') from error
 
 
 def _tidy(path: Options) -> None:

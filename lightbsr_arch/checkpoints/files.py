@@ -54,8 +54,7 @@ def read(path: str, param_key: Optional[str] = None) -> Checkpoint:
     Raises:
         CheckpointError: unreadable, or without that key.
     """
-    content = _read_file(path)
-    state_dict = content
+    content = state_dict = read_file(path)
     keys = [k for k in ('params_ema', 'params') if isinstance(content.get(k), dict)]
     if keys:
         if param_key is not None and param_key not in keys:
@@ -75,7 +74,12 @@ def read(path: str, param_key: Optional[str] = None) -> Checkpoint:
     return Checkpoint(state_dict, network.pop('type', None), network, content.get('degradation') if keys else None)
 
 
-def _read_file(path: str) -> dict[str, Any]:
+def read_file(path: str) -> dict[str, Any]:
+    """A dictionary that torch wrote, of allow-listed contents.
+
+    Raises:
+        CheckpointError: no such file, unreadable, or no dictionary.
+    """
     if not os.path.isfile(path):
         raise CheckpointError(f'there is no file {path}')
     try:
