@@ -134,6 +134,8 @@ class DatasetOptions:
     pairs: Train on finished pairs (lq, gt), made on the CPU, as BasicSR's own models expect.
     center_crop: Edge of the square that is cut from the middle of each HR image before it is degraded; for testing.
     seed: Sample i of epoch e is a function of (seed, e, i); by default the run's `manual_seed`.
+    max_unreadable: Training images that may be unreadable or too small; each is named and replaced by the next one, and
+        more of them, counted by each loading process, stop the run.
     """
 
     name: str
@@ -151,6 +153,7 @@ class DatasetOptions:
     pairs: bool = False
     center_crop: Optional[int] = None
     seed: int = 0
+    max_unreadable: int = 10
     benchmark: Optional[str] = None
     use_shuffle: bool = True
     num_worker_per_gpu: int = 0
@@ -166,6 +169,8 @@ class DatasetOptions:
             raise ValueError(f'gt_size ({self.gt_size}) must be a multiple of the scale ({self.scale})')
         if self.num_patches < 1:
             raise ValueError(f'num_patches must be 1 or more, got {self.num_patches}')
+        if self.max_unreadable < 0:
+            raise ValueError(f'max_unreadable must be 0 or more, got {self.max_unreadable}')
         if self.pairs and self.num_patches != 1:
             raise ValueError(f'pairs: true needs num_patches: 1, got {self.num_patches}')
         if self.center_crop is not None and (not isinstance(self.center_crop, int) or self.center_crop < 1):

@@ -4,24 +4,23 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from typing import Any
 
 import torch
 from basicsr.models import lr_scheduler
 from basicsr.utils import registry
 
-from .config import suggest
+from . import option_keys
+from .config import DatasetOptions, suggest
 
 Options = dict[str, Any]
+PACKAGE = __name__.split('.')[0]
 
 PATHS_OF_BASICSR = {'experiments_root', 'results_root', 'models', 'training_states', 'log', 'visualization'}
-SECTION_KEYS = {
-    '': ['name', 'model_type', 'scale', 'num_gpu', 'manual_seed', 'data_root', 'datasets', 'network_g', 'network_t', 'path',
-         'train', 'val', 'logger', 'dist_params', 'find_unused_parameters'],
-    'train': ['total_iter', 'warmup_iter', 'ema_decay', 'optim_g', 'scheduler', 'pixel_opt', 'perceptual_opt', 'gan_opt',
-              'optim_d', 'net_d_iters', 'net_d_init_iters', 'stages'],
-    'val': ['val_freq', 'save_img', 'suffix', 'metrics', 'pbar', 'idr_statistics'],
-    'logger': ['print_freq', 'save_checkpoint_freq', 'use_tb_logger', 'wandb']}
+SET_BY_BASICSR = {'dist', 'rank', 'world_size', 'auto_resume', 'is_train'}
+EXPANDED = ('benchmarks', 'degradations')  # to sections of a benchmark and a degradation each
+REAL_WORLD = 'RealESRGANDataset'
 OPTIMIZERS = {'Adam': torch.optim.Adam, 'AdamW': torch.optim.AdamW}
 SCHEDULERS = {'MultiStepLR': lr_scheduler.MultiStepRestartLR, 'MultiStepRestartLR': lr_scheduler.MultiStepRestartLR,
               'CosineAnnealingRestartLR': lr_scheduler.CosineAnnealingRestartLR}
@@ -36,14 +35,15 @@ def check_options(opt: Options) -> None:
     """
     require_keys(opt)
     check_path_keys(opt)
-    refuse_near_misses(opt)
+    check_pairs(opt)
+    check_idr_statistics(opt)
+    refuse_unknown_keys(opt)
     follow_protocol(opt)
     for where, section, find in typed_sections(opt):
         check_arguments(where, section, find)
     check_scale(opt)
     check_prefetching(opt)
-    check_pairs(opt)
-    check_idr_statistics(opt)
+    check_keeping(opt)
 
 
 def require_keys(opt: Options) -> None:
@@ -91,14 +91,53 @@ def follow_protocol(opt: Options) -> None:
         opt['path'].setdefault('param_key_g', None)
 
 
-def refuse_near_misses(opt: Options) -> None:
-    """Sections that BasicSR's models may extend: a key that is nearly a known one is a slip of the pen."""
-    for name, known in SECTION_KEYS.items():
-        section = (opt.get(name) or {}) if name else opt
-        for key in [str(key) for key in section if key not in known and not str(key).startswith('network_')]:
-            if difflib.get_close_matches(key, known, 1, 0.8):
-                where = f'{name}: ' if name else ''
-                raise ValueError(f'{where}unknown key {key!r}{suggest(key, known)}')
+def refuse_unknown_keys(opt: Options) -> None:
+    """What no model or data set reads is a slip of the pen. Those of other plugins may read more than is known here."""
+    model = registry.MODEL_REGISTRY.get(opt['model_type'])
+    for where, section, known in known_keys(opt, model):
+        refuse_others(where, section, known, is_foreign(model))
+    for key, section in opt['datasets'].items():
+        phases = ['train', 'val'] if opt['is_train'] else ['val', 'test']
+        if str(key) != 'train' and str(key).split('_')[0] not in phases:
+            raise ValueError(f'datasets: unknown key {key!r}{suggest(key, phases)}, or those with an ending, as val_1')
+        dataset = registry.DATASET_REGISTRY.get(section['type'])
+        refuse_others(f'datasets: {key}', section, dataset_keys(dataset), is_foreign(dataset))
+
+
+def known_keys(opt: Options, model: type) -> Iterator[tuple[str, Options, list[str]]]:
+    """Sections, by the names for messages, and the keys that are read of them."""
+    real_world = (opt['datasets'].get('train') or {}).get('type') == REAL_WORLD
+    ours = {'': (*option_keys.REAL_WORLD, 'gt_usm') if real_world else (), 'val': ('idr_statistics',)}
+    ours = ours if is_blind(opt) else {}
+    top = {key for key in opt if key not in SET_BY_BASICSR and not str(key).startswith('network_')}
+    yield '', dict.fromkeys(top), [*option_keys.of(model, option_keys.TOP), *ours.get('', ())]
+    for name, table in (('val', option_keys.VAL), ('logger', option_keys.LOGGER), ('train', option_keys.TRAIN)):
+        if opt.get(name) is not None and not (name == 'train' and is_blind(opt)):  # our models check theirs
+            yield name, opt[name], [*option_keys.of(model, table), *ours.get(name, ())]
+    for name, keys in option_keys.FIXED.items():
+        *parents, last = name.split('.')
+        section = ((opt.get(parents[0]) or {}) if parents else opt).get(last)
+        if section is not None:
+            yield name, section, list(keys)
+
+
+def dataset_keys(dataset: type) -> list[str]:
+    """The keys that a class of data sets reads."""
+    ours = [f.name for f in fields(DatasetOptions)] if dataset.__module__.startswith(PACKAGE) else []
+    return [*option_keys.of(dataset, option_keys.DATASETS), *ours, *(EXPANDED if ours else ())]
+
+
+def is_foreign(cls: type) -> bool:
+    """Whether a class is neither BasicSR's nor ours."""
+    return cls.__module__.split('.')[0] not in ('basicsr', PACKAGE)
+
+
+def refuse_others(where: str, section: Any, known: list[str], only_near_misses: bool) -> None:
+    require(where, section)
+    for key in section:
+        near = difflib.get_close_matches(str(key), known, 1, 0.8)
+        if key not in known and (near or not only_near_misses):
+            raise ValueError(f'{where}{": " if where else ""}unknown key {key!r}{suggest(key, known)}')
 
 
 def check_scale(opt: Options) -> None:
@@ -180,6 +219,17 @@ def check_idr_statistics(opt: Options) -> None:
     if value and not is_blind(opt):
         raise ValueError(f'val: idr_statistics is for the models of LightBSR and KDSR, not for {opt["model_type"]}: '
                          'remove it')
+
+
+def check_keeping(opt: Options) -> None:
+    """What is kept of a training."""
+    keep_last, save_best = ((opt.get('logger') or {}).get(key) for key in ('keep_last', 'save_best'))
+    if keep_last is not None and (not isinstance(keep_last, int) or isinstance(keep_last, bool) or keep_last < 1):
+        raise ValueError(f'logger: keep_last must be a whole number from 1 upwards, got {keep_last!r}')
+    metrics = list((opt.get('val') or {}).get('metrics') or {})
+    if save_best is not None and save_best not in metrics:
+        raise ValueError(f'logger: save_best must be a metric of val.metrics, got {save_best!r}'
+                         f'{suggest(save_best, metrics)}')
 
 
 def is_blind(opt: Options) -> bool:

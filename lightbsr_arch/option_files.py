@@ -1,16 +1,24 @@
-"""Reading option files: safe YAML in which 1e-4 is a number, and files that only say how they differ from another."""
+"""Reading option files: safe YAML in which 1e-4 is a number; differences from another file; overrides."""
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import yaml
 
 
-class OptionLoader(yaml.SafeLoader):
-    """Runs no code. A file with `base: OTHER.yml` (relative to itself) holds the differences from that one, see `merge`."""
+class ValueLoader(yaml.SafeLoader):
+    """Runs no code; 1e-4 is a number, which YAML 1.1 takes for a text."""
+
+
+ValueLoader.add_implicit_resolver('tag:yaml.org,2002:float', re.compile(r'[-+]?\d+(\.\d*)?[eE][-+]?\d+$'),
+                                  list('-+0123456789'))
+
+
+class OptionLoader(ValueLoader):
+    """A file with `base: OTHER.yml` (relative to itself) holds the differences from that one, see `merge`."""
 
     def get_single_data(self) -> Any:
         try:
@@ -27,11 +35,6 @@ class OptionLoader(yaml.SafeLoader):
                              ) from None
         except (IndexError, TypeError) as error:
             raise ValueError(f'{self.name}: {error}') from None
-
-
-# YAML 1.1 takes 1e-4 for a text
-OptionLoader.add_implicit_resolver('tag:yaml.org,2002:float', re.compile(r'[-+]?\d+(\.\d*)?[eE][-+]?\d+$'),
-                                   list('-+0123456789'))
 
 
 def read(path: str | os.PathLike[str]) -> Any:
@@ -73,3 +76,46 @@ def _merge_entries(entries: list[Any], changes: Mapping[Any, Any]) -> list[Any]:
             raise IndexError(f'there is no entry {key} in a list of {len(entries)}')
     merged = [merge(entry, changes[i]) if i in changes else entry for i, entry in enumerate(entries)]
     return [entry for i, entry in enumerate(merged) if not (i in changes and changes[i] is None)]
+
+
+def override(options: Any, overrides: Iterable[str]) -> Any:
+    """`options` with what `--force_yml` says, as `train:stages:0:lr=1e-3`; they are not changed themselves.
+
+    Entries of lists are numbered from 0. New keys may be set in sections that are there. Values are YAML.
+
+    Raises:
+        ValueError: a section or entry that is not there, or a value that is no YAML; the message names the key.
+    """
+    for text in overrides:
+        key, mark, value = text.partition('=')
+        if not mark or not key.strip():
+            raise ValueError(f'--force_yml: {text!r} must look like train:ema_decay=0.999')
+        keys = [part.strip() for part in key.split(':')]
+        try:
+            options = _put(options, keys, _value(value.strip()))
+        except (LookupError, TypeError) as error:
+            raise ValueError(f'--force_yml {key.strip()}: {error.args[0]}') from None
+        except yaml.YAMLError as error:
+            raise ValueError(f'--force_yml {key.strip()}: {value!r} is not valid YAML: '
+                             f'{" ".join(str(error).split())}') from None
+    return options
+
+
+def _value(text: str) -> Any:
+    return None if text.lower() == 'none' else yaml.load(text, ValueLoader)
+
+
+def _put(section: Any, keys: list[str], value: Any, where: str = 'the option file') -> Any:
+    """A copy of a section or list with a value at `keys`."""
+    if isinstance(section, list):
+        if not (keys[0].isdigit() and int(keys[0]) < len(section)):
+            raise LookupError(f'{where} is a list of {len(section)} entries, numbered from 0, and has no {keys[0]!r}')
+        key, content = int(keys[0]), dict(enumerate(section))
+    elif isinstance(section, Mapping):
+        key, content = keys[0], dict(section)
+        if len(keys) > 1 and key not in content:
+            raise LookupError(f'{where} has no section {key!r}')
+    else:
+        raise TypeError(f'{where} is not a section with keys, but {section!r}')
+    content[key] = value if len(keys) == 1 else _put(content[key], keys[1:], value, keys[0])
+    return list(content.values()) if isinstance(section, list) else content

@@ -2,16 +2,22 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import re
+import sys
 from pathlib import Path
 from typing import Any, Callable
 
+import basicsr.train
 import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
+from basicsr.utils import registry
 
-from lightbsr_arch import archs, checkpoints
+from lightbsr_arch import archs, basicsr_compat, checkpoints, option_keys
+from lightbsr_arch.option_checks import SET_BY_BASICSR, dataset_keys, is_foreign
 from tests import tiny_options as tiny
 
 Options = dict[str, Any]
@@ -62,7 +68,10 @@ WRONG_OPTIONS = [
     ('datasets:train:gt_size', 8, 'datasets: train: gt_size (8) must be more than 10, half a blur kernel'),
     ('datasets:train:gt_size', 128, 'the image has 96x80 pixels, less than gt_size 128'),
     ('datasets:train:type', 'BlindDegradationDatset', "did you mean 'BlindDegradationDataset'"),
-    ('datasets:train:type', 'PairedImageDataset', "the option file lacks the key 'io_backend'"),
+    ('datasets:train:type', 'PairedImageDataset', "datasets: train: unknown key 'degradation'"),
+    ('datasets:train', {'type': 'SingleImageDataset', 'name': 'a', 'batch_size_per_gpu': 1, 'num_worker_per_gpu': 0},
+     "the option file lacks the key 'io_backend'"),
+    ('datasets:train:max_unreadable', -1, 'datasets: train: max_unreadable must be 0 or more, got -1'),
     ('datasets:train:dataroot_gt', 'nowhere', 'nowhere: set dataroot_gt, or data_root'),
     ('datasets:train:dataroot_gt', 'void', 'void holds no images'),
     ('datasets:train:meta_info_file', 'list.txt', 'there is no list of images list.txt'),
@@ -73,7 +82,17 @@ WRONG_OPTIONS = [
     ('datasets:train:degradation', {'sigmas': 1.2}, "degradation: unknown key 'sigmas'"),
     ('datasets:train:degradation', {'sigma': [3, 1]}, 'degradation.sigma must be a number or a range [low, high]'),
     ('datasets:val:benchmarks:val', 'nowhere', 'nowhere: set dataroot_gt, or data_root'),
-    ('datasets:vall', {'type': 'BlindDegradationDataset', 'name': 'v'}, 'vall'),
+    ('datasets:vall', {'type': 'BlindDegradationDataset', 'name': 'v'}, "datasets: unknown key 'vall'; did you mean 'val'"),
+    ('gt_usm', True, "unknown key 'gt_usm'. Valid ones: data_root, datasets"),  # RealESRGANDataset's alone
+    ('use_hflip', True, "unknown key 'use_hflip'"),
+    ('val:num_val_samples', 4, "val: unknown key 'num_val_samples'"),
+    ('val:pbars', True, "val: unknown key 'pbars'; did you mean 'pbar'"),
+    ('logger:keep', 3, "logger: unknown key 'keep'; did you mean 'keep_last'"),
+    ('logger:keep_last', 0, 'logger: keep_last must be a whole number from 1 upwards, got 0'),
+    ('logger:save_best', 'pnsr', "logger: save_best must be a metric of val.metrics, got 'pnsr'; did you mean 'psnr'"),
+    ('logger:wandb', {'projects': 'a'}, "logger.wandb: unknown key 'projects'; did you mean 'project'"),
+    ('dist_params', {'backends': 'nccl'}, "dist_params: unknown key 'backends'; did you mean 'backend'"),
+    ('dist_params', 'nccl', "dist_params must be a section with keys, got 'nccl'"),
     ('network_g:type', 'LightBSRTeachr', "network_g: there is no arch named 'LightBSRTeachr'; did you mean 'LightBSRTeacher'"),
     ('network_g:num_feats', 16, "network_g: LightBSRTeacher has no 'num_feats'; did you mean 'num_feat'"),
     ('network_g:contrastive', False, 'train.contrastive_opt is set, but network_g has contrastive: false'),
@@ -141,8 +160,13 @@ def test_a_name_that_is_no_folder(name: Any, images: Path, tmp_path: Path, run_c
 
 
 @pytest.mark.parametrize('override, status, message', [
-    ('trian:ema_decay=0.9', 1, "--force_yml: the option file has no section 'trian'"),
-    ('train:ema_decay=[', 1, 'is not valid YAML'),
+    ('trian:ema_decay=0.9', 1, "--force_yml trian:ema_decay: the option file has no section 'trian'"),
+    ('train:ema_decay=[', 1, "--force_yml train:ema_decay: '[' is not valid YAML"),
+    ('train:stages:7:lr=1e-3', 1, '--force_yml train:stages:7:lr: stages is a list of 2 entries, numbered from 0, and has no'),
+    ('scale:a=1', 1, '--force_yml scale:a: scale is not a section with keys, but 4'),
+    ('name=a/b', 1, "name must be a text without a slash, got 'a/b'"),
+    ('train=1', 1, 'train must be a section with keys, got 1'),
+    ('train:pixel_opt:type=!!python/object/apply:os.mkdir [ran]', 1, 'could not determine a constructor'),
     ('train', 2, "'train' must look like train:ema_decay=0.999"),
     ('x"];import os;os.mkdir("ran");opt["y=1', 2, 'must look like'),
     ('datasets:train:gt_size=[__import__("os").mkdir("ran")]', 1, 'gt_size must be a whole number, got [\'__import__'),
@@ -170,23 +194,60 @@ def spoil(path: Path, how: str) -> None:
 
 
 MAIN, WORKER, THREAD = {}, {'num_worker_per_gpu': 1}, {'prefetch_mode': 'cpu'}
-UNREADABLE = 'image_2.png cannot be read as an image: it is empty, cut off or of another format. Replace or remove it'
-SMALL = 'image_2.png: the image has 96x40 pixels, less than gt_size 64: remove it or lower gt_size'
+UNREADABLE = 'cannot be read as an image: it is empty, cut off or of another format. Replace or remove it'
+SMALL = 'the image has 96x40 pixels, less than gt_size 64: remove it or lower gt_size'
 
 
-@pytest.mark.parametrize('how, loader, message', [
-    ('empty', MAIN, UNREADABLE), ('cut off', MAIN, UNREADABLE), ('text', MAIN, UNREADABLE), ('tiny40', MAIN, SMALL),
-    ('cut off', WORKER, UNREADABLE), ('tiny40', WORKER, SMALL), ('cut off', THREAD, UNREADABLE)])
-def test_an_unusable_training_image(how: str, loader: Options, message: str, images: Path, tmp_path: Path,
-                                    finished: Path, run_cli: Callable, capfd: pytest.CaptureFixture) -> None:
+def student_alone(images: Path, **loader: Any) -> Options:
+    """A training without a teacher and without validation, which sees all images in its first step."""
     opt = tiny.training(images, 'teacher', model_type='LightBSRStudentModel', network_g=STUDENT)
     opt['train']['stages'] = tiny.STAGES[1:]
     opt['datasets'].pop('val')
     opt['datasets']['train'] |= {'batch_size_per_gpu': 6, **loader}
+    return opt
+
+
+@pytest.mark.parametrize('how, loader, message', [
+    ('empty', MAIN, UNREADABLE), ('text', MAIN, UNREADABLE), ('tiny40', MAIN, SMALL),
+    ('cut off', WORKER, UNREADABLE), ('tiny40', WORKER, SMALL), ('cut off', THREAD, UNREADABLE)])
+def test_an_unusable_training_image_is_named_and_replaced(how: str, loader: Options, message: str, images: Path,
+                                                          tmp_path: Path, run_cli: Callable,
+                                                          capfd: pytest.CaptureFixture) -> None:
     spoil(images / 'image_2.png', how)
+    opt = student_alone(images, dataset_enlarge_ratio=4, **loader)
+    assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 0
+    err = capfd.readouterr().err
+    assert 1 <= err.count('Another image takes its place.') <= (3 if loader is WORKER else 1)  # a process each for two epochs
+    assert message in next(line for line in err.splitlines() if 'Another image' in line and 'image_2.png' in line)
+    assert (tmp_path / 'experiments/teacher/models/net_g_latest.pth').exists()
+
+
+@pytest.mark.parametrize('how, num, loader, message', [
+    ('text', 6, MAIN, '6 of 6 images cannot be used: '), ('text', 2, MAIN, '2 of 6 images cannot be used: '),
+    ('cut off', 2, MAIN, 'more than 1 images (max_unreadable) cannot be used: '),
+    ('cut off', 2, WORKER, 'more than 1 images (max_unreadable) cannot be used: '),
+    ('cut off', 6, {'max_unreadable': 6}, 'none of the images can be used: ')])
+def test_too_many_unusable_training_images_stop_the_run(how: str, num: int, loader: Options, message: str, images: Path,
+                                                        tmp_path: Path, finished: Path, run_cli: Callable,
+                                                        capfd: pytest.CaptureFixture) -> None:
+    paths = sorted(images.rglob('*.png'))[-num:]
+    for path in paths:
+        spoil(path, how)
+    assert run_cli('train', '-opt', tiny.write(student_alone(images, **{'max_unreadable': 1, **loader}), tmp_path)) == 1
+    error = one_error(capfd, 'train')
+    assert message in error and all(str(path) in error for path in paths)
+    assert len(list(tmp_path.glob('experiments/teacher*/models/net_g_latest.pth'))) == 1  # may be renamed, still there
+
+
+def test_an_unusable_validation_image_is_found_before_the_run(images: Path, tmp_path: Path, finished: Path, run_cli: Callable,
+                                                              capfd: pytest.CaptureFixture) -> None:
+    opt = tiny.teacher(images)
+    opt['datasets']['train']['meta_info_file'] = str(tmp_path / 'list.txt')
+    (tmp_path / 'list.txt').write_text('image_0.png\nimage_1.png\n')
+    spoil(images / 'image_2.png', 'text')
     assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 1
-    assert message in one_error(capfd, 'train')
-    assert len(list(tmp_path.glob('experiments/teacher*/models/net_g_latest.pth'))) == 1  # renamed, still there
+    assert f'datasets: val_sigma1.2: 1 of 6 images cannot be used: {images}/image_2.png cannot' in one_error(capfd, 'train')
+    assert finished.exists() and len(list((tmp_path / 'experiments').iterdir())) == 1
 
 
 @pytest.mark.parametrize('how, message', [
@@ -292,7 +353,7 @@ def test_weights_are_missing_in_a_test(images: Path, tmp_path: Path, run_cli: Ca
     ('datasets:test:benchmarks', {'Set5': 'void'}, 'void holds no images'),
     ('datasets:test:degradations', 'setting9', "unknown degradations 'setting9'"),
     ('datasets:test:degradations', [], 'benchmarks (name: folder) needs degradations beside it'),
-    ('datasets:test:crop', 4, "datasets: Set5_sigma1.2: unknown key 'crop'"),
+    ('datasets:test:crop', 4, "datasets: test: unknown key 'crop'"),
     ('network_g:type', 'Bicubik', "network_g: there is no arch named 'Bicubik'; did you mean 'Bicubic'"),
     ('val:metrics:psnr:type', 'psnr', "val.metrics.psnr: there is no metric named 'psnr'"),
     ('val', None, "test.yml: 'val' is missing"),
@@ -321,3 +382,98 @@ def test_a_learning_rate_may_be_written_in_any_way(text: str, images: Path, tmp_
     assert run_cli('train', '-opt', path, '--force_yml', 'train:ema_decay=9e-1') == 0
     state = torch.load(tmp_path / 'experiments/teacher/training_states/1.state')
     assert state['optimizers'][0]['param_groups'][0]['lr'] == 1e-3
+
+
+def test_overrides_reach_the_run_and_its_copy(images: Path, tmp_path: Path, run_cli: Callable) -> None:
+    path = tiny.write(tiny.teacher(images), tmp_path)
+    changes = ['manual_seed=7', 'train:stages:0:lr=5e-4', 'train:stages:1={trains: all, iterations: 1, lr: 1e-3}', 'name=nodebug',
+               'logger:wandb={project: null, resume_id: a=b}', 'logger:keep_last=1']
+    assert run_cli('train', '-opt', path, '--force_yml', *changes) == 0
+    copy_of_run = (tmp_path / 'experiments/nodebug/teacher.yml').read_text()
+    assert copy_of_run.startswith('# GENERATE TIME') and 'train:stages:0:lr=5e-4' in copy_of_run.split('\n\n')[0]
+    kept = yaml.safe_load(copy_of_run)
+    expected = tiny.teacher(images, 'nodebug') | {'manual_seed': 7}
+    expected['train']['stages'] = [{'trains': 'idr', 'iterations': 2, 'lr': 5e-4}, {'trains': 'all', 'iterations': 1, 'lr': 1e-3}]
+    expected['logger'] |= {'wandb': {'project': None, 'resume_id': 'a=b'}, 'keep_last': 1}
+    assert kept == expected
+
+
+def test_a_copy_keeps_the_comments_where_nothing_was_overridden(images: Path, tmp_path: Path, run_cli: Callable) -> None:
+    path = tiny.write(tiny.teacher(images), tmp_path)
+    path.write_text(path.read_text() + '# a remark\n')
+    assert run_cli('train', '-opt', path) == 0
+    assert (tmp_path / 'experiments/teacher/teacher.yml').read_text().endswith('# a remark\n')
+
+
+@pytest.mark.parametrize('name, arguments, val_freq', [('nodebugging', [], 100), ('debug_it', [], 8), ('plain', ['--debug'], 8)])
+def test_debugging_is_a_leading_word(name: str, arguments: list[str], val_freq: int, images: Path, tmp_path: Path,
+                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tiny.write(tiny.teacher(images, name), tmp_path)
+    monkeypatch.setattr(sys, 'argv', ['basicsr', '-opt', str(path), *arguments])
+    opt, _ = basicsr.train.parse_options(str(tmp_path))
+    assert opt['val']['val_freq'] == val_freq and ('debug' in opt['name']) == (val_freq == 8)
+
+
+def test_an_overridden_seed_seeds_the_network(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    for seed, override in ((3, []), (0, ['--force_yml', 'manual_seed=3']), (0, [])):
+        path = tiny.write(tiny.teacher(images) | {'manual_seed': seed}, tmp_path)
+        monkeypatch.setattr(sys, 'argv', ['basicsr', '-opt', str(path), *override])
+        basicsr.train.parse_options(str(tmp_path))
+        drawn.append(torch.rand(1).item())
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+@pytest.mark.parametrize('keys', ['x"];import os;os.mkdir("ran");opt["y', '__class__:__init__:__globals__:x', 'train:__import__("os")'])
+def test_keys_of_overrides_run_no_code(keys: str, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Past the command line's own check, as from Python."""
+    monkeypatch.chdir(tmp_path)
+    path = tiny.write(tiny.teacher(images), tmp_path)
+    monkeypatch.setattr(sys, 'argv', ['basicsr', '-opt', str(path), '--force_yml', f'{keys}=1'])
+    with pytest.raises(ValueError):
+        basicsr_compat.rehearse(basicsr.train.parse_options(str(tmp_path))[0])  # our models check the keys of train:
+    assert not (tmp_path / 'ran').exists()
+
+
+def test_what_another_plugin_registers_may_have_keys_of_its_own(images: Path, tmp_path: Path,
+                                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    from basicsr.models.sr_model import SRModel
+    foreign = type('ForeignModel', (SRModel,), {'__module__': 'another.plugin'})
+    monkeypatch.setitem(registry.MODEL_REGISTRY._obj_map, 'ForeignModel', foreign)
+    opt = tiny.training(images, model_type='ForeignModel', network_g={'type': 'Bicubic', 'scale': 4})
+    opt['datasets']['train']['pairs'] = True
+    monkeypatch.setattr(sys, 'argv', ['basicsr', '-opt', str(tiny.write(opt | {'own_key': 1}, tmp_path))])
+    assert basicsr.train.parse_options(str(tmp_path))[0]['own_key'] == 1
+    monkeypatch.setattr(sys, 'argv', ['basicsr', '-opt', str(tiny.write(opt | {'manual_sed': 1}, tmp_path))])
+    with pytest.raises(ValueError, match="unknown key 'manual_sed'; did you mean 'manual_seed'"):
+        basicsr.train.parse_options(str(tmp_path))
+
+
+@pytest.mark.parametrize('cls, keys', [
+    ('RealESRGANDataset', {'dataroot_gt', 'meta_info', 'kernel_list2', 'final_sinc_prob', 'persistent_workers'}),
+    ('Vimeo90KRecurrentDataset', {'flip_sequence', 'num_frame', 'batch_size_per_gpu'}),
+    ('BlindDegradationDataset', {'degradation', 'benchmarks', 'max_unreadable', 'pin_memory'})])
+def test_data_sets_know_their_keys(cls: str, keys: set[str]) -> None:
+    assert keys <= set(dataset_keys(registry.DATASET_REGISTRY.get(cls)))
+
+
+def test_the_tables_name_classes_that_exist() -> None:
+    """A class that BasicSR renames would lose its keys."""
+    models = {base.__name__ for _, model in registry.MODEL_REGISTRY for base in model.__mro__}
+    datasets = {base.__name__ for _, dataset in registry.DATASET_REGISTRY for base in dataset.__mro__}
+    for table in (option_keys.TOP, option_keys.TRAIN, option_keys.VAL, option_keys.LOGGER):
+        assert table.keys() <= models
+    assert option_keys.DATASETS.keys() <= datasets
+
+
+def test_the_tables_hold_what_basicsrs_sources_read() -> None:
+    """Of the sections that its data sets get, and of the top level in the real-world models."""
+    for name, dataset in registry.DATASET_REGISTRY:
+        if not is_foreign(dataset) and dataset.__module__.startswith('basicsr'):
+            source = inspect.getsource(dataset)
+            read = set(re.findall(r"(?<![\w_])(?:self\.)?opt(?:\[|\.get\()'(\w+)'", source))
+            assert read <= set(dataset_keys(dataset)), name
+    for name in ('RealESRNetModel', 'RealESRGANModel'):
+        model = registry.MODEL_REGISTRY.get(name)
+        read = set(re.findall(r"self\.opt(?:\[|\.get\()'(\w+)'", inspect.getsource(model)))
+        assert read <= {*option_keys.of(model, option_keys.TOP), 'network_d', *SET_BY_BASICSR}, name

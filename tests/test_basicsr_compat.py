@@ -106,13 +106,14 @@ def test_ours_replace_classes_of_the_same_name(monkeypatch: pytest.MonkeyPatch) 
     ('~', None), ('None', None), ('true', True), ('net_1e4.pth', 'net_1e4.pth'), ('1e4x', '1e4x')])
 def test_numbers_of_option_files_and_overrides(text: str, expected: Any, images: Path, tmp_path: Path,
                                                monkeypatch: pytest.MonkeyPatch) -> None:
-    opt = tiny.teacher(images) | {'in_file': 'VALUE', 'overridden': 0}
+    opt = tiny.teacher(images)
+    opt['val'] |= {'suffix': 'VALUE', 'pbar': 0}  # keys that may hold anything, here
     path = tiny.write(opt, tmp_path)
     path.write_text(path.read_text().replace('VALUE', '~' if text == 'None' else text))
-    monkeypatch.setattr(sys, 'argv', ['basicsr', '-opt', str(path), '--force_yml', f'overridden={text}'])
+    monkeypatch.setattr(sys, 'argv', ['basicsr', '-opt', str(path), '--force_yml', f'val:pbar={text}'])
     parsed, _ = basicsr.train.parse_options(str(tmp_path))
-    assert (parsed['in_file'], parsed['overridden']) == (expected, expected)
-    assert type(parsed['in_file']) is type(parsed['overridden']) is type(expected)
+    in_file, overridden = (parsed['val'][key] for key in ('suffix', 'pbar'))
+    assert (in_file, overridden) == (expected, expected) and type(in_file) is type(overridden) is type(expected)
 
 
 def test_a_gpu_is_asked_for_where_there_is_none(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,

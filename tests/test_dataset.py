@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import re
 from pathlib import Path
 from typing import Any, Callable
 
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from lightbsr_arch.basicsr_compat import SampleIndex
 from lightbsr_arch.data.blind_degradation_dataset import BlindDegradationDataset, flip_and_rotate, list_images
+from lightbsr_arch.data.inspection import inspect, is_error, refuse_unusable
 from lightbsr_arch.degradations import Degradation, compress_jpeg, degrade, isotropic_kernel, motion_kernel
 
 Sample = dict[str, Any]
@@ -397,3 +399,85 @@ def test_wrong_options_are_refused(images: Path, changes: dict[str, Any], messag
 
 def test_degradation_is_the_one_of_the_option_file(images: Path) -> None:
     assert train_set(images, degradation={'sigma': [1, 2], 'noise': 3}).degradation == Degradation(sigma=(1, 2), noise=3)
+
+
+# ---------------------------------------------------------------------------------------------- unusable training images
+def test_the_next_usable_image_takes_the_place(images: Path) -> None:
+    whole = train_set(images)
+    names = whole.names
+    for name in (names[1], names[5]):
+        (images / name).write_bytes(b'')
+    (images / names[2]).write_bytes(png((20, 20)))
+    data = train_set(images)
+    for index, expected in ((1, 3), (2, 3), (4, 4), (5, 0), (-1, 0)):
+        sample = data[SampleIndex(index, 2, 10 + index)]
+        assert equal(sample, whole[SampleIndex(expected, 2, 10 + index)]) and sample['gt_path'].endswith(names[expected])
+        assert equal(sample, train_set(images)[SampleIndex(index, 2, 10 + index)])  # whatever was drawn before
+    data[1], data[2]
+    assert len(data.unusable) == 3 and names[2] in str(data.unusable) and '20x20' in data.unusable[names[2]]
+    with pytest.raises(IndexError):
+        data[6]
+
+
+@pytest.mark.parametrize('num, most, message', [(3, 2, r'more than 2 images .max_unreadable. cannot be used: .*image_0.*image_2'),
+                                                (1, 0, 'more than 0 images'), (6, 6, 'none of the images can be used')])
+def test_too_many_unusable_images_are_an_error_that_lists_them(num: int, most: int, message: str, images: Path) -> None:
+    data = train_set(images, max_unreadable=most)
+    for name in data.names[:num]:
+        (images / name).write_bytes(b'')
+    with pytest.raises(ValueError, match=message):
+        [data[i] for i in range(6)]
+
+
+def test_an_unusable_image_is_named_once(images: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture) -> None:
+    (images / 'image_1.png').write_bytes(b'')
+    data = train_set(images)
+    for _ in range(2):
+        list(data)
+    assert caplog.text.count('image_1.png cannot be read') == caplog.text.count('Another image takes its place') == 1
+    caplog.set_level('ERROR', 'basicsr')  # as BasicSR does in all processes of a distributed run but the first
+    list(train_set(images))
+    assert capfd.readouterr().err.count('image_1.png cannot be read') == 1
+
+
+@pytest.fixture
+def flawed(images: Path) -> Path:
+    """Six sound images and others."""
+    whole = (images / 'image_0.png').read_bytes()
+    for name, content in (('cut', whole[:len(whole) // 2]), ('text', b'text'), ('low', png((20, 64))), ('tiny', png((8, 64)))):
+        (images / f'{name}.png').write_bytes(content)
+    return images
+
+
+ALL = {'cut', 'text', 'low', 'tiny', *(f'image_{i}' for i in range(6))}
+
+
+@pytest.mark.parametrize('changes, by_head, decoded', [
+    ({}, {'text', 'low', 'tiny'}, {'text', 'low', 'tiny', 'cut'}),
+    ({'gt_size': 96}, ALL, ALL),
+    ({'phase': 'test', 'num_patches': 1}, {'text', 'tiny'}, {'text', 'tiny', 'cut'})], ids=['training', 'large crops', 'testing'])
+def test_images_are_inspected(changes: dict[str, Any], by_head: set[str], decoded: set[str], flawed: Path, tmp_path: Path) -> None:
+    data = train_set(flawed, **changes)
+    write_lmdb(flawed, tmp_path / 'images.lmdb')
+    database = train_set(tmp_path / 'images.lmdb', **changes)
+    for dataset, arguments, expected in ((data, {'num_decoded': 0}, by_head), (data, {}, decoded), (data, {'thorough': True}, decoded),
+                                         (database, {'num_decoded': 0}, set()), (database, {'thorough': True}, decoded)):
+        found = list(inspect(dataset, **arguments))
+        assert len(found) == len(expected)
+        assert {Path(re.split(r':| cannot', line)[0]).stem for line in found} == expected
+
+
+def test_files_of_basicsrs_data_sets_are_inspected(flawed: Path) -> None:
+    pairs = basicsr.data.build_dataset({
+        'name': 'pairs', 'type': 'PairedImageDataset', 'phase': 'val', 'scale': 1, 'dataroot_gt': str(flawed),
+        'dataroot_lq': str(flawed), 'io_backend': {'type': 'disk'}})
+    found = {Path(line.split(' cannot')[0]).stem for line in inspect(pairs, thorough=True)}
+    assert found == {'text', 'cut'} and is_error(pairs, 1)
+
+
+def test_few_flaws_of_training_data_are_no_error(flawed: Path) -> None:
+    assert not is_error(train_set(flawed), 4) and is_error(train_set(flawed, max_unreadable=3), 4)
+    assert is_error(train_set(flawed, phase='val'), 1) and not is_error(train_set(flawed, phase='val'), 0)
+    refuse_unusable([train_set(flawed)])
+    with pytest.raises(ValueError, match='2 of 10 images cannot be used: .*text.png.*tiny.png'):
+        refuse_unusable([test_set(flawed)])

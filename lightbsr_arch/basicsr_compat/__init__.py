@@ -11,6 +11,7 @@ from typing import Any
 
 from . import distributed, loading, options, output, resuming, runs, saving, training, validation
 from .distributed import gather, share_gradients
+from .dry_steps import dry_run, stages, warnings_alone
 from .imports import prepare_import
 from .loading import SampleIndex, current_epoch
 from .output import reset_logger, show_progress
@@ -18,8 +19,9 @@ from .resuming import load_resume_state
 from .runs import rehearse, run_test
 from .saving import plain, saved_steps
 
-__all__ = ['SampleIndex', 'apply', 'current_epoch', 'gather', 'load_resume_state', 'plain', 'prepare_import', 'rehearse',
-           'reset_logger', 'run_test', 'saved_steps', 'share_gradients', 'show_progress']
+__all__ = ['SampleIndex', 'apply', 'current_epoch', 'dry_run', 'gather', 'load_resume_state', 'plain', 'prepare_import',
+           'rehearse', 'reset_logger', 'run_test', 'saved_steps', 'share_gradients', 'show_progress', 'stages',
+           'warnings_alone']
 
 
 def apply(prepare_options: Callable[[dict[str, Any]], None] = lambda opt: None) -> None:

@@ -1,11 +1,14 @@
 """Option files: how they are read, completed and answered."""
 from __future__ import annotations
 
+import argparse
+import contextlib
 import functools
+import itertools
 import os
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO
 
 import torch
 import yaml
@@ -16,26 +19,76 @@ from ..config import suggest
 Options = dict[str, Any]
 
 
+class RunName(str):
+    """A run's name, which BasicSR asks whether it contains `debug` to mean a debugging run: only if it begins so."""
+
+    def __contains__(self, part: object) -> bool:
+        return self.startswith('debug') if part == 'debug' else super().__contains__(part)
+
+
 def read_option_files() -> None:
     """`lr: 1e-4` is read as a string (YAML 1.1 wants 1.0e-4), and an option file or --force_yml can run code.
 
-    Our reader also knows `base:`; the run's folder gets a copy that is complete without its base.
+    Our reader also knows `base:`, and applies overrides before anything is made of the options, such as the seed. The
+    run's folder gets a copy that is complete without base and overrides.
     """
     import basicsr.train
-    from basicsr.utils import options
+    from basicsr.utils import dist_util
     copy = basicsr.train.copy_opt_file
 
+    @dist_util.master_only
     def copy_opt_file(opt_file: str, experiments_root: str) -> None:
         copy(opt_file, experiments_root)
+        overrides = split_overrides(sys.argv[1:])[0]
         with open(opt_file, encoding='utf-8') as file:
-            if 'base' not in yaml.load(file, yaml.SafeLoader):
+            if not overrides and 'base' not in yaml.load(file, yaml.SafeLoader):
                 return
-        with open(os.path.join(experiments_root, os.path.basename(opt_file)), 'w', encoding='utf-8') as file:
-            yaml.safe_dump(option_files.read(opt_file), file, sort_keys=False)
+        write_complete_copy(opt_file, os.path.join(experiments_root, os.path.basename(opt_file)), overrides)
 
-    options.ordered_yaml = lambda: (option_files.OptionLoader, yaml.SafeDumper)
-    options._postprocess_yml_value = lambda v: None if v.lower() == 'none' else yaml.load(v, option_files.OptionLoader)
     basicsr.train.copy_opt_file = copy_opt_file
+
+
+class OverriddenLoader(option_files.OptionLoader):
+    """Reads an option file with what `--force_yml` says."""
+
+    def __init__(self, overrides: list[str], stream: TextIO) -> None:
+        super().__init__(stream)
+        self.overrides = overrides
+
+    def get_single_data(self) -> Any:
+        options = option_files.override(super().get_single_data(), self.overrides)
+        return {**options, 'name': RunName(options['name'])} if isinstance(options.get('name'), str) else options
+
+
+def split_overrides(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """What `--force_yml` says, and the other arguments."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument('--force_yml', nargs='+', action='extend', default=[])
+    parsed, others = parser.parse_known_args(arguments)
+    return parsed.force_yml, others
+
+
+@contextlib.contextmanager
+def overriding() -> Iterator[None]:
+    """BasicSR reads option files by our loader, and sees nothing of `--force_yml`."""
+    from basicsr.utils import options
+    before = sys.argv
+    overrides, others = split_overrides(before[1:])
+    options.ordered_yaml = lambda: (functools.partial(OverriddenLoader, overrides), yaml.SafeDumper)
+    sys.argv = [before[0], *others]
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+def write_complete_copy(source: str, target: str, overrides: list[str]) -> None:
+    """Under the header (time and command line) that `target` has already."""
+    with open(target, encoding='utf-8') as file:
+        header = ''.join(itertools.takewhile(lambda line: line.startswith('#'), file))
+    with open(target, 'w', encoding='utf-8') as file:
+        file.write(f'{header}\n')
+        yaml.safe_dump(option_files.override(option_files.read(source), overrides), file, sort_keys=False)
 
 
 def hook_options(prepare_options: Callable[[Options], None]) -> None:
@@ -47,9 +100,10 @@ def hook_options(prepare_options: Callable[[Options], None]) -> None:
     @functools.wraps(parse)
     def parse_options(root_path: str, is_train: bool = True) -> tuple[Options, Any]:
         try:
-            opt, args = parse(root_path, is_train)
-        except KeyError as error:  # the file's own sections were checked before
-            raise ValueError(f'--force_yml: the option file has no section {error}') from error
+            with overriding():
+                opt, args = parse(root_path, is_train)
+        except KeyError as error:
+            raise ValueError(f'the option file lacks the key {error}') from error
         if opt['num_gpu'] and not torch.cuda.is_available():
             print(f'num_gpu is {opt["num_gpu"]}, but there is no CUDA device: running on the CPU.', file=sys.stderr)
             opt['num_gpu'] = 0

@@ -7,6 +7,7 @@ import logging
 import sys
 
 VERBS = {
+    'check': 'whether an option file can be run, and what a training will cost',
     'train': 'train a network from an option file',
     'test': 'test a network from an option file and print a table',
     'demo': 'train and test a small LightBSR or KDSR on photographs, in minutes',

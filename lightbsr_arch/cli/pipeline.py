@@ -2,8 +2,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 from .. import option_files
 from .arguments import make_parser
@@ -22,31 +25,35 @@ def check_arguments(verb: str, description: str, epilog: str, arguments: list[st
     parser.add_argument('--auto_resume', action='store_true', help='go on from the newest saved state of this run')
     parser.add_argument('--debug', action='store_true', help='validate and save every few iterations')
     parser.add_argument('--local_rank', type=int, default=0, help='set by launchers')
-    parser.add_argument('--force_yml', nargs='+', metavar='KEY=VALUE', type=key_and_value,
-                        help='override keys of the option file, as in train:ema_decay=0.999')
+    add_override(parser)
     parsed = parser.parse_args(arguments)
-    check_outline(parsed.opt, verb)
+    check_outline(parsed.opt, verb, parsed.force_yml)
     sys.argv = [f'basicsr {verb}', *arguments]
     return parsed
 
 
+def add_override(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--force_yml', nargs='+', metavar='KEY=VALUE', type=key_and_value, action='extend', default=[],
+                        help='override keys of the option file, as in train:ema_decay=0.999 or train:stages:0:lr=1e-3')
+
+
 def key_and_value(text: str) -> str:
-    if not re.fullmatch(r'[\w.-]+(:[\w.-]+)*=[^=]*', text):
+    if not re.fullmatch(r'[\w.-]+(:[\w.-]+)*=.*', text, re.DOTALL):
         raise argparse.ArgumentTypeError(f'{text!r} must look like train:ema_decay=0.999')
     return text
 
 
-def check_outline(path: str, verb: str) -> None:
-    """Finds what is wrong with an option file at first sight, before anything else is imported.
+def check_outline(path: str, verb: str, overrides: Sequence[str] = ()) -> None:
+    """Finds what is wrong with an option file and its overrides at first sight, before anything else is imported.
 
     Raises:
         ValueError: no such file, no valid YAML, or a section that every run needs is missing.
     """
     try:
-        opt = option_files.read(path)
+        content = option_files.read(path)
     except OSError as error:
         raise ValueError(f'cannot read the option file {path} (-opt): {error.strerror}') from error
-    opt = opt if isinstance(opt, dict) else {}
+    opt = option_files.override(content, overrides) if isinstance(content, dict) else {}
     for key in (*VALUES, *SECTIONS[verb]):
         if opt.get(key) is None:
             raise ValueError(f'{path}: {key!r} is missing')
@@ -60,3 +67,20 @@ def check_outline(path: str, verb: str) -> None:
     for key, section in opt['datasets'].items():
         if not isinstance(section, dict):
             raise ValueError(f'{path}: datasets: {key} must be a section with keys, got {section!r}')
+
+
+def parse_options(verb: str, path: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """The options as a run of one process has them, checked and completed; no process group is started.
+
+    Args:
+        verb: `train` or `test`.
+    """
+    from .. import plugin
+    plugin.register()
+    import basicsr.train
+    before = sys.argv
+    sys.argv = [f'basicsr {verb}', '-opt', path] + (['--force_yml', *overrides] if overrides else [])
+    try:
+        return basicsr.train.parse_options(os.getcwd(), verb == 'train')[0]
+    finally:
+        sys.argv = before

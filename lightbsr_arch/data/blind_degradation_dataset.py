@@ -4,8 +4,12 @@ Protocol: LightBSR (https://arxiv.org/abs/2506.22710) Section 4.1, KDSR (https:/
 """
 from __future__ import annotations
 
+import itertools
+import logging
 import os
+import sys
 import zlib
+from collections.abc import Collection
 from typing import Any, Mapping
 
 import cv2
@@ -19,6 +23,7 @@ from .. import config
 from ..basicsr_compat import SampleIndex
 from ..degradations import KERNEL_SIZE, compress_jpeg, degrade, parse_degradation
 
+NO_IMAGE = '{} cannot be read as an image: it is empty, cut off or of another format. Replace or remove it'
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 
 
@@ -29,7 +34,8 @@ class BlindDegradationDataset(Dataset):
 
     Training yields `gt` (D, 3, gt_size, gt_size), `gt_path`, `kernel` (21, 21), `noise` (8-bit units), `noise_seed`: D crops of
     one image that share flips, rotation and degradation. Sample i of epoch e is a function of (seed, e, i), where i is
-    the position in the enlarged epoch, with any number of workers.
+    the position in the enlarged epoch, with any number of workers. The next image of the list takes the place of one that
+    is unreadable or too small.
 
     Testing, and training with `pairs: true`, yields `lq` (3, h, w), `gt` (3, H, W), `lq_path`, `gt_path`, `kernel` and
     `noise`, degraded on the CPU; and `jpeg`, a quality, if LR images are compressed. Testing draws from the image's
@@ -39,8 +45,8 @@ class BlindDegradationDataset(Dataset):
         opt: The option file's section, see `config.DatasetOptions`.
 
     Raises:
-        ValueError: an unknown key, a missing or empty folder; when read, an image that is unreadable or too small. The
-            message names the folder or file.
+        ValueError: an unknown key, a missing or empty folder; when read, an image that is unreadable or too small, in
+            training more of them than `max_unreadable`. The message names the folder or files.
     """
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
@@ -59,28 +65,75 @@ class BlindDegradationDataset(Dataset):
             raise ValueError(f'datasets: {self.options.name}: io_backend is {self.options.io_backend.get("type")}, but '
                              f'dataroot_gt {"ends" if self.is_lmdb else "does not end"} in .lmdb: leave io_backend out')
         self.names = list_images(self.options.dataroot_gt, self.options.meta_info_file)
+        self.unusable: dict[str, str] = {}  # why, by name
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, index: SampleIndex | int) -> dict[str, Any]:
+        if self.options.phase == 'train':
+            return self._train_sample(*self._usable(index), index)
         name = self.names[index]
-        image = self._read(name)
+        image = self.read(name)
         try:
-            if self.options.phase != 'train':
-                return self._test_sample(image, name)
-            return self._train_sample(image, index)
+            return self._test_sample(image, name)
         except ValueError as error:
-            raise ValueError(f'{self._path(name)}: {error}') from None
+            raise ValueError(f'{self.path(name)}: {error}') from None
 
-    def _train_sample(self, image: np.ndarray, index: SampleIndex | int) -> dict[str, Any]:
+    def _usable(self, index: int) -> tuple[np.ndarray, str]:
+        """The image at `index` and its name, or the next one that can be used."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        for offset in range(len(self.names)):
+            name = self.names[(index + offset) % len(self.names)]
+            if name not in self.unusable:
+                try:
+                    return self._read_large(name), name
+                except ValueError as error:
+                    self._note(name, str(error))
+        raise ValueError(f'datasets: {self.options.name}: none of the images can be used: '
+                         f'{list_some(self.unusable.values())}')
+
+    def _note(self, name: str, problem: str) -> None:
+        """Names an image that cannot be used.
+
+        Raises:
+            ValueError: too many.
+        """
+        if self.unusable.setdefault(name, problem) is not problem:
+            return  # another thread was quicker (prefetch_mode: cpu)
+        if len(self.unusable) > self.options.max_unreadable:
+            raise ValueError(f'datasets: {self.options.name}: more than {self.options.max_unreadable} images '
+                             f'(max_unreadable) cannot be used: {list_some(self.unusable.values())}')
+        warn(f'{problem}. Another image takes its place.')
+
+    def _read_large(self, name: str) -> np.ndarray:
+        """Raises a ValueError also for an image that is not there or too small."""
+        try:
+            image = self.read(name)
+        except OSError as error:
+            raise ValueError(f'{self.path(name)} cannot be read: {error.strerror or error}') from error
+        if problem := self.too_small(*image.shape[1::-1]):
+            raise ValueError(f'{self.path(name)}: {problem}')
+        return image
+
+    def too_small(self, width: int, height: int) -> str | None:
+        """What is wrong with an image of this size, or None."""
+        gt_size = self.options.gt_size
+        if self.options.phase == 'train' and min(width, height) < gt_size:
+            return f'the image has {width}x{height} pixels, less than gt_size {gt_size}: remove it or lower gt_size'
+        if min(width, height) <= KERNEL_SIZE // 2:
+            return (f'an image of {width}x{height} pixels is too small to be blurred with a {KERNEL_SIZE}x{KERNEL_SIZE} '
+                    'kernel')
+        return None
+
+    def _train_sample(self, image: np.ndarray, name: str, index: SampleIndex | int) -> dict[str, Any]:
         options = self.options
         rng = np.random.default_rng((options.seed, getattr(index, 'epoch', 0), getattr(index, 'position', int(index))))
         patches = [random_crop(rng, image, options.gt_size) for _ in range(options.num_patches)]
         patches = flip_and_rotate(rng, np.stack(patches), options.use_hflip, options.use_rot)
-        path = self._path(self.names[index])
-        sample = {'gt': to_tensor(patches), 'gt_path': path} | self._draw_degradation(rng)
-        return self._finish(sample) | {'lq_path': path} if options.pairs else sample
+        sample = {'gt': to_tensor(patches), 'gt_path': self.path(name)} | self._draw_degradation(rng)
+        return self._finish(sample) | {'lq_path': self.path(name)} if options.pairs else sample
 
     def _test_sample(self, image: np.ndarray, name: str) -> dict[str, Any]:
         if self.options.center_crop is not None:
@@ -89,7 +142,7 @@ class BlindDegradationDataset(Dataset):
         stem = os.path.splitext(os.path.basename(name))[0]
         rng = np.random.default_rng(zlib.crc32(f'{stem} {self.degradation.label}'.encode()))
         sample = {'gt': to_tensor(image[None, :height, :width])} | self._draw_degradation(rng)
-        return self._finish(sample) | {'lq_path': self._path(name), 'gt_path': self._path(name)}
+        return self._finish(sample) | {'lq_path': self.path(name), 'gt_path': self.path(name)}
 
     def _draw_degradation(self, rng: np.random.Generator) -> dict[str, Any]:
         drawn = {'kernel': self.degradation.sample_kernels(rng, 1)[0],
@@ -104,16 +157,30 @@ class BlindDegradationDataset(Dataset):
             lq = compress_jpeg(lq, sample['jpeg'])
         return sample | {'lq': lq, 'gt': sample['gt'][0]}
 
-    def _path(self, name: str) -> str:
+    def path(self, name: str) -> str:
         return os.path.join(self.options.dataroot_gt, name)
 
-    def _read(self, name: str) -> np.ndarray:
+    def read(self, name: str) -> np.ndarray:
         """(H, W, 3) uint8 RGB."""
         if self.is_lmdb:
             content = FileClient('lmdb', db_paths=[self.options.dataroot_gt], client_keys=['gt']).get(name, 'gt')
         else:
-            content = FileClient('disk').get(self._path(name))
-        return cv2.cvtColor(decode_image(content, self._path(name)), cv2.COLOR_BGR2RGB)
+            content = FileClient('disk').get(self.path(name))
+        return cv2.cvtColor(decode_image(content, self.path(name)), cv2.COLOR_BGR2RGB)
+
+
+def warn(message: str) -> None:
+    """On the terminal, from any process, and in the run's log file where there is one."""
+    logger = logging.getLogger('basicsr')
+    if logger.isEnabledFor(logging.WARNING):
+        logger.warning(message)
+    else:  # BasicSR silences all processes but the first
+        print(message, file=sys.stderr, flush=True)
+
+
+def list_some(problems: Collection[str], num: int = 10) -> str:
+    rest = f'; and {len(problems) - num} more' if len(problems) > num else ''
+    return '; '.join(itertools.islice(problems, num)) + rest
 
 
 def decode_image(content: bytes, path: str) -> np.ndarray:
@@ -127,8 +194,7 @@ def decode_image(content: bytes, path: str) -> np.ndarray:
     except (cv2.error, TypeError):
         image = None
     if image is None:
-        raise ValueError(f'{path} cannot be read as an image: it is empty, cut off or of another format. Replace or remove '
-                         'it')
+        raise ValueError(NO_IMAGE.format(path))
     return image
 
 
@@ -165,14 +231,8 @@ def center_crop(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def random_crop(rng: np.random.Generator, image: np.ndarray, size: int) -> np.ndarray:
-    """(size, size, 3) of (H, W, 3).
-
-    Raises:
-        ValueError: the image is smaller.
-    """
+    """(size, size, 3) of (H, W, 3), which is not smaller."""
     height, width = image.shape[:2]
-    if min(height, width) < size:
-        raise ValueError(f'the image has {width}x{height} pixels, less than gt_size {size}: remove it or lower gt_size')
     top, left = rng.integers(height - size + 1), rng.integers(width - size + 1)
     return image[top:top + size, left:left + size]
 
