@@ -14,10 +14,11 @@ import basicsr.test
 import basicsr.train
 import cv2
 import lmdb
+import numpy as np
 import pytest
 import torch
 from basicsr.archs.edsr_arch import EDSR
-from basicsr.data import build_dataloader, build_dataset
+from basicsr.data import build_dataloader, build_dataset, degradations
 from basicsr.data.prefetch_dataloader import PrefetchDataLoader
 from basicsr.models import build_model
 from basicsr.models.base_model import BaseModel
@@ -437,6 +438,43 @@ def test_a_state_of_another_experiment_brings_its_weights(images: Path, tmp_path
     assert 'models/net_g_2.pth are not there' in capfd.readouterr().err
 
 
+def test_resuming_names_what_has_changed(images: Path, tmp_path: Path, run_cli: Callable,
+                                         capfd: pytest.CaptureFixture) -> None:
+    opt = edsr(images, 2)
+    assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 0
+    opt['train'] |= {'total_iter': 3, 'optim_g': {'type': 'Adam', 'lr': 1e-4}}
+    assert run_cli('train', '-opt', tiny.write(opt, tmp_path), '--auto_resume', '--force_yml', 'logger:keep_last=2') == 0
+    assert ('changed since this run began: train:optim_g:lr 0.001 -> 0.0001; train:total_iter 2 -> 3; logger:keep_last None -> 2 '
+            "(optimiser and scheduler of BasicSR's own models go on as saved)") in capfd.readouterr().err
+    assert run_cli('train', '-opt', tmp_path / 'edsr.yml', '--auto_resume', '--force_yml', 'logger:keep_last=2') == 0
+    assert 'changed since' not in capfd.readouterr().err
+
+
+OCCUPY = """
+import fcntl, sys
+file = open(sys.argv[1], 'w')
+fcntl.lockf(file, fcntl.LOCK_EX)
+print('locked', flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_second_run_of_the_name_is_kept_out(images: Path, tmp_path: Path, run_cli: Callable,
+                                              capfd: pytest.CaptureFixture) -> None:
+    path, folder = tiny.write(edsr(images, 2), tmp_path), tmp_path / 'experiments/edsr'
+    assert run_cli('train', '-opt', path) == 0
+    basicsr_compat.runs._locks.pop(str(folder)).close()
+    other = subprocess.Popen([sys.executable, '-c', OCCUPY, str(folder / '.lock')], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    other.stdout.readline()
+    before = sorted(folder.rglob('*'))
+    for flags in ([], ['--auto_resume']):
+        assert run_cli('train', '-opt', path, *flags) == 1
+        assert f'another run is writing to {folder}' in capfd.readouterr().err
+    assert sorted(folder.rglob('*')) == before and len(list(folder.parent.iterdir())) == 1
+    other.communicate()
+    assert run_cli('train', '-opt', path) == 0
+
+
 def test_a_mistake_leaves_the_finished_experiment_where_it_was(images: Path, tmp_path: Path, run_cli: Callable) -> None:
     opt = edsr(images, 1)
     finished = tmp_path / 'experiments/edsr/models/net_g_latest.pth'
@@ -524,3 +562,20 @@ def test_real_world_blur_takes_any_strides() -> None:
         filter2D(last, kernel)
     for module in (realesrnet_model, realesrgan_model):
         assert torch.equal(module.filter2D(last, kernel), filter2D(image, kernel))
+
+
+def test_a_loss_that_is_no_number_ends_a_run(images: Path, tmp_path: Path, run_cli: Callable,
+                                             capfd: pytest.CaptureFixture) -> None:
+    opt = edsr(images, 8, optim_g={'type': 'Adam', 'lr': 1e30})
+    opt['logger']['save_checkpoint_freq'] = 1
+    assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 1
+    assert 'l_pix is ' in capfd.readouterr().err
+    saved = basicsr_compat.saved_steps(str(tmp_path / 'experiments/edsr/training_states'))
+    assert saved and saved[0] < 8 and not (tmp_path / 'experiments/edsr/models/net_g_latest.pth').exists()
+
+
+def test_jpeg_quality_may_be_a_fraction() -> None:
+    image = np.random.default_rng(0).random((16, 16, 3), np.float32)
+    compressed = degradations.add_jpg_compression(image, 30.4)
+    assert np.array_equal(compressed, degradations.add_jpg_compression(image, 30)) and 0.02 < abs(compressed - image).mean() < 0.5
+    assert degradations.random_add_jpg_compression(image, (30, 90)).shape == image.shape

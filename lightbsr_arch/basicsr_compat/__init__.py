@@ -36,9 +36,11 @@ def apply(prepare_options: Callable[[dict[str, Any]], None] = lambda opt: None) 
     for patch in (options.read_option_files, options.suggest_registered_names, loading.position_samples,
                   loading.count_whole_batches, loading.prepare_workers, loading.forward_prefetch_errors, loading.share_lmdb,
                   training.average_buffers, training.reach_warmup_rate, training.blur_any_strides, training.offer_adamw,
+                  training.compress_by_whole_quality, training.stop_at_nan,
                   saving.save_whole_files, saving.load_named_weights, resuming.resume_anywhere, resuming.seed_each_step,
                   resuming.seed_samples, distributed.start_processes_anywhere, distributed.wrap_anywhere,
-                  validation.validate_together, runs.refuse_untrained_test, runs.rehearse_before_archiving, output.hush):
+                  validation.validate_together, runs.refuse_untrained_test, runs.keep_other_runs_out,
+                  runs.rehearse_before_archiving, output.hush):
         patch()
     options.hook_options(prepare_options)
     basicsr.train._lightbsr_arch = True

@@ -30,7 +30,7 @@ def read_option_files() -> None:
     """`lr: 1e-4` is read as a string (YAML 1.1 wants 1.0e-4), and an option file or --force_yml can run code.
 
     Our reader also knows `base:`, and applies overrides before anything is made of the options, such as the seed. The
-    run's folder gets a copy that is complete without base and overrides.
+    run's folder gets a copy that is complete without base and overrides; what differs from it is named on resuming.
     """
     import basicsr.train
     from basicsr.utils import dist_util
@@ -38,8 +38,11 @@ def read_option_files() -> None:
 
     @dist_util.master_only
     def copy_opt_file(opt_file: str, experiments_root: str) -> None:
-        copy(opt_file, experiments_root)
         overrides = split_overrides(sys.argv[1:])[0]
+        earlier = os.path.join(experiments_root, os.path.basename(opt_file))
+        if os.path.isfile(earlier):
+            name_changes(option_files.read(earlier), option_files.override(option_files.read(opt_file), overrides))
+        copy(opt_file, experiments_root)
         with open(opt_file, encoding='utf-8') as file:
             if not overrides and 'base' not in yaml.load(file, yaml.SafeLoader):
                 return
@@ -80,6 +83,24 @@ def overriding() -> Iterator[None]:
         yield
     finally:
         sys.argv = before
+
+
+def name_changes(before: Options, now: Options) -> None:
+    """BasicSR's own models keep the saved learning rate and milestones, whatever the option file says now."""
+    changes = list(differences(before, now))
+    if changes:
+        saved = ' (optimiser and scheduler of BasicSR\'s own models go on as saved)' if any(
+            change.startswith(('train:optim', 'train:scheduler')) for change in changes) else ''
+        print(f'basicsr train: changed since this run began: {"; ".join(changes)}{saved}', file=sys.stderr)
+
+
+def differences(before: Any, now: Any, where: str = '') -> Iterator[str]:
+    """Lines such as `train:total_iter 100 -> 200`."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in dict.fromkeys([*before, *now]):
+            yield from differences(before.get(key), now.get(key), f'{where}:{key}' if where else str(key))
+    elif before != now:
+        yield f'{where} {before} -> {now}'
 
 
 def write_complete_copy(source: str, target: str, overrides: list[str]) -> None:

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import functools
 import logging
-from typing import Any
+import os
+from typing import Any, TextIO
 
 from .output import reset_logger
 
@@ -23,6 +24,50 @@ def refuse_untrained_test() -> None:
             raise ValueError('path.pretrain_network_g is missing: a test of random weights would say nothing')
 
     SRModel.__init__ = checked_init
+
+
+def keep_other_runs_out() -> None:
+    """Two runs of one name at once write over each other's files."""
+    import basicsr.train
+    make, load = basicsr.train.make_exp_dirs, basicsr.train.load_resume_state
+
+    @functools.wraps(make)
+    def make_exp_dirs(opt: Options) -> None:
+        make(opt)
+        occupy(opt)
+
+    @functools.wraps(load)
+    def load_resume_state(opt: Options) -> Any:
+        if os.path.isdir(opt['path']['experiments_root']):
+            occupy(opt)
+        return load(opt)
+
+    basicsr.train.make_exp_dirs, basicsr.train.load_resume_state = make_exp_dirs, load_resume_state
+
+
+def occupy(opt: Options) -> None:
+    """Locks the folder of a run for as long as this process lives; its loading processes do not inherit the lock.
+
+    Raises:
+        ValueError: another process has it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    folder = opt['path']['experiments_root']
+    path, held = os.path.join(folder, '.lock'), _locks.get(folder)
+    if opt['rank'] or held and os.path.exists(path) and os.path.samestat(os.fstat(held.fileno()), os.stat(path)):
+        return
+    file = open(path, 'w')
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ValueError(f'another run is writing to {folder}: wait for it, or give this one another name') from None
+    _locks[folder] = file
+
+
+_locks: dict[str, TextIO] = {}
 
 
 def rehearse_before_archiving() -> None:

@@ -1,9 +1,13 @@
 """Training steps of BasicSR's own models."""
 from __future__ import annotations
 
+import functools
+import math
 from typing import Any
 
 import torch
+
+Options = dict[str, Any]
 
 
 def average_buffers() -> None:
@@ -60,3 +64,40 @@ def blur_any_strides() -> None:
         return filter2D(image.contiguous(), kernel)
 
     realesrnet_model.filter2D = realesrgan_model.filter2D = blur
+
+
+def compress_by_whole_quality() -> None:
+    """cv2.error: Can't parse 'params', in the JPEG compression of random quality: OpenCV 5 wants whole numbers."""
+    from basicsr.data import degradations
+    compress = degradations.add_jpg_compression
+
+    @functools.wraps(compress)
+    def add_jpg_compression(img: Any, quality: float = 90) -> Any:
+        return compress(img, round(quality))
+
+    degradations.add_jpg_compression = add_jpg_compression
+
+
+def stop_at_nan() -> None:
+    """A loss that is not a number goes unnoticed: weights of NaN are saved and even validated. Ends such a run.
+
+    This package's models skip such a step, and log none.
+    """
+    import basicsr.train
+    build = basicsr.train.build_model
+
+    def build_model(opt: Options) -> Any:
+        model = build(opt)
+        step = model.optimize_parameters
+
+        def optimize_parameters(current_iter: int) -> None:
+            step(current_iter)
+            wrong = [f'{key} is {value}' for key, value in getattr(model, 'log_dict', {}).items() if not math.isfinite(value)]
+            if wrong:
+                raise ValueError(f'{", ".join(wrong)} at iteration {current_iter}: look for flawed images, or lower the '
+                                 'learning rate; --auto_resume goes on from the newest saved state')
+
+        model.optimize_parameters = optimize_parameters
+        return model
+
+    basicsr.train.build_model = build_model
