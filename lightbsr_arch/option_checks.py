@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import fields
@@ -44,6 +45,7 @@ def check_options(opt: Options) -> None:
     check_scale(opt)
     check_prefetching(opt)
     check_keeping(opt)
+    check_wandb(opt)
 
 
 def require_keys(opt: Options) -> None:
@@ -230,6 +232,17 @@ def check_keeping(opt: Options) -> None:
     if save_best is not None and save_best not in metrics:
         raise ValueError(f'logger: save_best must be a metric of val.metrics, got {save_best!r}'
                          f'{suggest(save_best, metrics)}')
+
+
+def check_wandb(opt: Options) -> None:
+    """It gets what TensorBoard gets."""
+    logger = opt.get('logger') or {}
+    if not (logger.get('wandb') or {}).get('project'):
+        return
+    if not logger.get('use_tb_logger'):
+        raise ValueError('logger: wandb shows what TensorBoard is given: set use_tb_logger: true as well')
+    if importlib.util.find_spec('wandb') is None:
+        raise ValueError('logger: wandb.project is set, but wandb is not installed: pip install wandb, or leave project empty')
 
 
 def is_blind(opt: Options) -> bool:

@@ -51,6 +51,8 @@ def finished(tmp_path: Path) -> Path:
 
 
 WRONG_OPTIONS = [
+    ('logger:wandb', {'project': 'mine'}, 'wandb shows what TensorBoard is given: set use_tb_logger'),
+    ('logger', {'print_freq': 1, 'save_checkpoint_freq': 2, 'use_tb_logger': True, 'wandb': {'project': 'mine'}}, 'wandb is not installed'),
     ('train:contrastiv_opt', {'type': 'ContrastiveLoss'}, "train: unknown key 'contrastiv_opt'; did you mean 'contrastive_opt'"),
     ('train:stages:1:warm_up', 5, "train.stages[1]: unknown key 'warm_up'; did you mean 'warmup'"),
     ('train:stages:0:trains', 'body', "train.stages[0]: trains must be 'idr' or 'all', got 'body'"),

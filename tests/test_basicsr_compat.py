@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import types
 from pathlib import Path
 from typing import Any, Callable
 
@@ -463,7 +464,6 @@ def test_a_second_run_of_the_name_is_kept_out(images: Path, tmp_path: Path, run_
                                               capfd: pytest.CaptureFixture) -> None:
     path, folder = tiny.write(edsr(images, 2), tmp_path), tmp_path / 'experiments/edsr'
     assert run_cli('train', '-opt', path) == 0
-    basicsr_compat.runs._locks.pop(str(folder)).close()
     other = subprocess.Popen([sys.executable, '-c', OCCUPY, str(folder / '.lock')], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     other.stdout.readline()
     before = sorted(folder.rglob('*'))
@@ -579,3 +579,12 @@ def test_jpeg_quality_may_be_a_fraction() -> None:
     compressed = degradations.add_jpg_compression(image, 30.4)
     assert np.array_equal(compressed, degradations.add_jpg_compression(image, 30)) and 0.02 < abs(compressed - image).mean() < 0.5
     assert degradations.random_add_jpg_compression(image, (30, 90)).shape == image.shape
+
+
+@pytest.mark.parametrize('resume_id', [None, 'abc'])
+def test_wandb_gets_the_run(resume_id: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setitem(sys.modules, 'wandb', types.SimpleNamespace(init=lambda **arguments: calls.append(arguments)))
+    opt = {'name': 'run', 'logger': {'use_tb_logger': False, 'wandb': {'project': 'mine', 'resume_id': resume_id}}}
+    basicsr.train.init_wandb_logger(opt)
+    assert calls == [{'project': 'mine', 'name': 'run', 'id': resume_id, 'resume': 'allow', 'config': opt, 'sync_tensorboard': True}]

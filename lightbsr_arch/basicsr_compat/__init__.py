@@ -40,7 +40,7 @@ def apply(prepare_options: Callable[[dict[str, Any]], None] = lambda opt: None) 
                   saving.save_whole_files, saving.load_named_weights, resuming.resume_anywhere, resuming.seed_each_step,
                   resuming.seed_samples, distributed.start_processes_anywhere, distributed.wrap_anywhere,
                   validation.validate_together, runs.refuse_untrained_test, runs.keep_other_runs_out,
-                  runs.rehearse_before_archiving, output.hush):
+                  runs.rehearse_before_archiving, output.hush, output.start_wandb):
         patch()
     options.hook_options(prepare_options)
     basicsr.train._lightbsr_arch = True

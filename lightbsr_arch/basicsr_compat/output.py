@@ -38,6 +38,20 @@ def hush() -> None:
     logging.getLogger('basicsr').addFilter(means_something)
 
 
+def start_wandb() -> None:
+    """AttributeError: module 'wandb.util' has no attribute 'generate_id': wandb makes up a run's name itself."""
+    import basicsr.train
+    from basicsr.utils import dist_util
+
+    def init_wandb_logger(opt: Options) -> None:
+        import wandb
+        section = opt['logger']['wandb']
+        wandb.init(project=section['project'], name=opt['name'], id=section.get('resume_id'), resume='allow', config=opt,
+                   sync_tensorboard=True)
+
+    basicsr.train.init_wandb_logger = dist_util.master_only(init_wandb_logger)
+
+
 def reset_logger() -> None:
     """A second run in one process has no log file: the logger is set up once. Lets the next run set it up anew."""
     from basicsr.utils import logger

@@ -27,47 +27,50 @@ def refuse_untrained_test() -> None:
 
 
 def keep_other_runs_out() -> None:
-    """Two runs of one name at once write over each other's files."""
+    """Two runs of one name at once write over each other's files. A run locks its folder until it ends."""
     import basicsr.train
-    make, load = basicsr.train.make_exp_dirs, basicsr.train.load_resume_state
+    train, make, load = basicsr.train.train_pipeline, basicsr.train.make_exp_dirs, basicsr.train.load_resume_state
+    locks: list[TextIO] = []
+
+    @functools.wraps(train)
+    def train_pipeline(root_path: str) -> None:
+        try:
+            train(root_path)
+        finally:
+            while locks:
+                locks.pop().close()
+
+    @functools.wraps(load)
+    def load_resume_state(opt: Options) -> Any:
+        if opt['rank'] == 0 and os.path.isdir(opt['path']['experiments_root']):
+            locks.append(lock(opt['path']['experiments_root']))
+        return load(opt)
 
     @functools.wraps(make)
     def make_exp_dirs(opt: Options) -> None:
         make(opt)
-        occupy(opt)
+        if opt['is_train'] and opt['rank'] == 0:
+            locks.append(lock(opt['path']['experiments_root']))
 
-    @functools.wraps(load)
-    def load_resume_state(opt: Options) -> Any:
-        if os.path.isdir(opt['path']['experiments_root']):
-            occupy(opt)
-        return load(opt)
-
-    basicsr.train.make_exp_dirs, basicsr.train.load_resume_state = make_exp_dirs, load_resume_state
+    basicsr.train.train_pipeline, basicsr.train.load_resume_state, basicsr.train.make_exp_dirs = (
+        train_pipeline, load_resume_state, make_exp_dirs)
 
 
-def occupy(opt: Options) -> None:
-    """Locks the folder of a run for as long as this process lives; its loading processes do not inherit the lock.
+def lock(folder: str) -> TextIO:
+    """A file which, while it is open, keeps other processes out. A process that dies gives it up, and none inherits it.
 
     Raises:
         ValueError: another process has it.
     """
+    file = open(os.path.join(folder, '.lock'), 'w')
     try:
         import fcntl
-    except ImportError:  # Windows
-        return
-    folder = opt['path']['experiments_root']
-    path, held = os.path.join(folder, '.lock'), _locks.get(folder)
-    if opt['rank'] or held and os.path.exists(path) and os.path.samestat(os.fstat(held.fileno()), os.stat(path)):
-        return
-    file = open(path, 'w')
-    try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:  # Windows: nobody is kept out
+        pass
     except BlockingIOError:
         raise ValueError(f'another run is writing to {folder}: wait for it, or give this one another name') from None
-    _locks[folder] = file
-
-
-_locks: dict[str, TextIO] = {}
+    return file
 
 
 def rehearse_before_archiving() -> None:

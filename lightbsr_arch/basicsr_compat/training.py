@@ -81,7 +81,7 @@ def compress_by_whole_quality() -> None:
 def stop_at_nan() -> None:
     """A loss that is not a number goes unnoticed: weights of NaN are saved and even validated. Ends such a run.
 
-    This package's models skip such a step, and log none.
+    This package's models count and skip such steps themselves.
     """
     import basicsr.train
     build = basicsr.train.build_model
@@ -89,6 +89,8 @@ def stop_at_nan() -> None:
     def build_model(opt: Options) -> Any:
         model = build(opt)
         step = model.optimize_parameters
+        if hasattr(model, 'num_skipped'):
+            return model
 
         def optimize_parameters(current_iter: int) -> None:
             step(current_iter)
