@@ -43,6 +43,8 @@ def check_options(opt: Options) -> None:
     for where, section, find in typed_sections(opt):
         check_arguments(where, section, find)
     check_scale(opt)
+    check_crops(opt)
+    check_schedule(opt)
     check_prefetching(opt)
     check_keeping(opt)
     check_wandb(opt)
@@ -150,6 +152,27 @@ def check_scale(opt: Options) -> None:
             scale = opt[key].get(name, arguments[name].default)  # a missing one was refused before
             if scale != opt['scale']:
                 raise ValueError(f'{key}: {name} is {scale}, but scale is {opt["scale"]} at the top: make them agree')
+
+
+def check_crops(opt: Options) -> None:
+    """BasicSR's data sets search the current folder for want of a dataroot; other crops fail in the loss."""
+    for key, section in opt['datasets'].items():
+        for root in [name for name in section if str(name).startswith('dataroot')]:
+            if section[root] is None:
+                raise ValueError(f'datasets.{key}: {root} is empty: name a folder')
+        if 'dataroot_lq' in section and section.get('gt_size', 0) % opt['scale']:
+            raise ValueError(f'datasets.{key}: gt_size ({section["gt_size"]}) must be a multiple of the scale ({opt["scale"]})')
+
+
+def check_schedule(opt: Options) -> None:
+    """A cosine schedule that is shorter than the run ends it with a TypeError."""
+    train = opt.get('train') or {}
+    scheduler, total = train.get('scheduler') or {}, train.get('total_iter', 0)
+    if isinstance(total, bool) or not isinstance(total, (int, float)) or total != int(total):
+        raise ValueError(f'train: total_iter must be a whole number, got {total!r}')
+    if scheduler.get('type') == 'CosineAnnealingRestartLR' and sum(scheduler['periods']) < total:
+        raise ValueError(f'train.scheduler: the periods add up to {sum(scheduler["periods"])} iterations, fewer than '
+                         f'total_iter ({total})')
 
 
 def typed_sections(opt: Options) -> Iterator[tuple[str, Any, Callable[[str], Callable]]]:

@@ -588,3 +588,49 @@ def test_wandb_gets_the_run(resume_id: str | None, monkeypatch: pytest.MonkeyPat
     opt = {'name': 'run', 'logger': {'use_tb_logger': False, 'wandb': {'project': 'mine', 'resume_id': resume_id}}}
     basicsr.train.init_wandb_logger(opt)
     assert calls == [{'project': 'mine', 'name': 'run', 'id': resume_id, 'resume': 'allow', 'config': opt, 'sync_tensorboard': True}]
+
+
+@pytest.fixture
+def pairs(images: Path, tmp_path: Path) -> Options:
+    """A training of EDSR on BasicSR's own data set of pairs."""
+    for path in images.rglob('*.png'):
+        target = tmp_path / 'lq' / path.name
+        target.parent.mkdir(exist_ok=True)
+        image = cv2.imread(str(path))
+        path.unlink()
+        cv2.imwrite(str(images / path.name), image)
+        cv2.imwrite(str(target), cv2.resize(image, None, fx=0.25, fy=0.25))
+    opt = edsr(images, 2)
+    opt['datasets']['train'] = {
+        'name': 'pairs', 'type': 'PairedImageDataset', 'dataroot_gt': str(images), 'dataroot_lq': str(tmp_path / 'lq'),
+        'io_backend': {'type': 'disk'}, 'gt_size': 16, 'use_hflip': True, 'use_rot': True, 'batch_size_per_gpu': 2, 'num_worker_per_gpu': 0}
+    return opt
+
+
+LR_ALONE = {'name': 'photos', 'type': 'SingleImageDataset', 'dataroot_lq': 'lq', 'io_backend': {'type': 'disk'}}
+NIQE = {'niqe': {'type': 'calculate_niqe', 'crop_border': 0}}
+
+
+@pytest.mark.parametrize('section, change, message', [
+    ('datasets:train', {'gt_size': 18}, 'datasets.train: gt_size (18) must be a multiple of the scale (4)'),
+    ('datasets:train', {'dataroot_gt': None}, 'datasets.train: dataroot_gt is empty: name a folder'),
+    ('datasets', {'val': LR_ALONE}, 'val.metrics.psnr: calculate_psnr compares with HR images, but datasets: photos has none'),
+    ('train', {'scheduler': {'type': 'CosineAnnealingRestartLR', 'periods': [1], 'restart_weights': [1]}},
+     'train.scheduler: the periods add up to 1 iterations, fewer than total_iter (2)'),
+    ('train', {'total_iter': 'many'}, "train: total_iter must be a whole number, got 'many'"),
+    ('val', {'metrics': NIQE}, 'val.metrics.niqe cannot measure the image of 96x80 pixels')])
+def test_what_would_fail_late_is_said_in_one_line(section: str, change: Options, message: str, pairs: Options, tmp_path: Path,
+                                                  run_cli: Callable, capfd: pytest.CaptureFixture) -> None:
+    place = pairs
+    for key in section.split(':'):
+        place = place[key]
+    place |= change
+    assert run_cli('train', '-opt', tiny.write(pairs, tmp_path)) == 1
+    assert f'basicsr train: error: {message}' in capfd.readouterr().err
+    assert 'niqe' in message or not (tmp_path / 'experiments').exists()
+
+
+def test_photos_without_hr_images_are_validated_alone(pairs: Options, tmp_path: Path, run_cli: Callable) -> None:
+    pairs['datasets']['val'], pairs['val'] = LR_ALONE, {'val_freq': 1, 'save_img': True}
+    assert run_cli('train', '-opt', tiny.write(pairs, tmp_path)) == 0
+    assert len(list((tmp_path / 'experiments/edsr/visualization/photos').rglob('*_2.png'))) == 6

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
 import os
 from typing import Any, TextIO
@@ -103,12 +104,13 @@ def rehearse(opt: Options) -> None:
         if opt['is_train']:
             quiet = logging.getLogger('basicsr')
             train_loader, _, val_loaders, _, _ = basicsr.train.create_train_val_dataloader(opt, quiet)
-            for loader in (train_loader, *val_loaders):
-                loader.dataset[0]
+            train_loader.dataset[0]
+            for loader in val_loaders:
+                check_metrics(opt, loader.dataset)
             basicsr.train.build_model(opt)
         else:
-            for dataset in opt['datasets'].values():
-                basicsr.test.build_dataset(dataset)
+            for section in opt['datasets'].values():
+                check_metrics(opt, basicsr.test.build_dataset(section))
             basicsr.test.build_model(opt)
     except KeyError as error:
         raise ValueError(f'the option file lacks the key {error}') from error
@@ -117,6 +119,16 @@ def rehearse(opt: Options) -> None:
     finally:
         reset_logger()
         set_random_seed(opt['manual_seed'] + opt['rank'])
+
+
+def check_metrics(opt: Options, dataset: Any) -> None:
+    """Raises a ValueError where a metric compares with HR images that a data set has not."""
+    from basicsr.utils.registry import METRIC_REGISTRY
+    has_gt = 'gt' in dataset[0]
+    for key, section in ((opt.get('val') or {}).get('metrics') or {}).items():
+        if not has_gt and 'img2' in inspect.signature(METRIC_REGISTRY.get(section['type'])).parameters:
+            raise ValueError(f'val.metrics.{key}: {section["type"]} compares with HR images, but datasets: '
+                             f'{dataset.opt["name"]} has none: remove it, or give the data set its gt images')
 
 
 def run_test(root_path: str) -> Any:

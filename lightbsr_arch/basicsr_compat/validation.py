@@ -38,6 +38,8 @@ def validate(self: Any, dataloader: DataLoader, current_iter: int | str, tb_logg
     totals = torch.zeros(len(metrics) + 1, dtype=torch.float64)
     own = own_part(self.opt, dataloader)
     for i, data in enumerate(tqdm(own, desc=name, unit='image', disable=not self.opt['val'].get('pbar', False))):
+        if 'gt' not in data and hasattr(self, 'gt'):
+            del self.gt  # the last training batch's
         self.feed_data(data)
         self.test()
         visuals = self.get_current_visuals()
@@ -46,7 +48,7 @@ def validate(self: Any, dataloader: DataLoader, current_iter: int | str, tb_logg
             save_image(self.opt, name, data['lq_path'][0], current_iter, images['result'])
         if i == 0 and tb_logger and self.is_train:
             show(tb_logger, name, visuals, data.get('kernel'), current_iter)
-        totals += torch.tensor([1, *measure(metrics, images)], dtype=torch.float64)
+        totals += torch.tensor([1, *measure(metrics, images, data['lq_path'][0])], dtype=torch.float64)
         for key in ('lq', 'output', *(['gt'] if 'gt' in visuals else [])):  # a GPU's memory is short
             delattr(self, key)
     if self.opt['dist']:
@@ -72,10 +74,19 @@ def agree_on_buffers(self: Any) -> None:
                 distributed.broadcast(buffer, 0)
 
 
-def measure(metrics: Options, images: Options) -> list[float]:
+def measure(metrics: Options, images: Options, path: str) -> list[float]:
+    """Raises a ValueError where an image cannot be measured, as by NIQE one that is smaller than its blocks."""
     from basicsr.metrics import calculate_metric
     pair = {'img': images['result']} | ({'img2': images['gt']} if 'gt' in images else {})
-    return [float(calculate_metric(pair, section)) for section in metrics.values()]
+    values = []
+    for key, section in metrics.items():
+        try:
+            values.append(float(calculate_metric(pair, section)))
+        except (RuntimeError, ValueError, AssertionError) as error:  # LinAlgError is a ValueError
+            height, width = images['result'].shape[:2]
+            raise ValueError(f'val.metrics.{key} cannot measure the image of {width}x{height} pixels made of {path}: '
+                             f'{error}') from error
+    return values
 
 
 def save_image(opt: Options, dataset: str, lq_path: str, current_iter: int | str, image: Any) -> None:
