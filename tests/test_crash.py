@@ -1,6 +1,7 @@
 """Real kills and a real full disk: runs in processes of their own."""
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
@@ -23,7 +24,7 @@ NUM_STEP = 60
 def start(path: Path, folder: Path, *flags: str) -> subprocess.Popen:
     environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}
     return subprocess.Popen([sys.executable, '-m', 'lightbsr_arch.cli.main', 'train', '-opt', str(path), *flags], cwd=folder,
-                            env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                            env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
 
 
 def long_teacher(images: Path, name: str) -> dict[str, Any]:
@@ -74,6 +75,26 @@ def test_a_run_killed_at_random_ends_with_the_same_weights(images: Path, tmp_pat
     assert basicsr_compat.saved_steps(str(folder / 'training_states')) == [NUM_STEP, NUM_STEP - 3, NUM_STEP - 6]
     names = {path.name for path in (folder / 'models').iterdir()}
     assert names == {'net_g_latest.pth', *(f'net_g_{NUM_STEP - i}.pth' for i in (0, 3, 6))}
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_a_run_told_to_stop_saves_first(number: signal.Signals, images: Path, tmp_path: Path) -> None:
+    opt = long_teacher(images, 'told')
+    opt['logger'] |= {'save_checkpoint_freq': 1000}
+    opt['train']['stages'][1]['iterations'] = 100_000
+    path, states = tiny.write(opt, tmp_path), tmp_path / 'experiments/told/training_states'
+    seen = []
+    for flags in ((), ('--auto_resume',)):
+        run = start(path, tmp_path, *flags)
+        begin = list(itertools.takewhile(lambda line: 'lr:(' not in line, run.stdout))  # up to the first step's line
+        os.killpg(run.pid, number)  # as a terminal does: the loading process too
+        output = run.communicate(timeout=60)[0]
+        assert run.returncode == 128 + number, output[-2000:]
+        seen.append(max(basicsr_compat.saved_steps(str(states))))
+        assert f'{number.name}: stopped after iteration {seen[-1]}, which is saved' in output and 'Traceback' not in output
+    assert 1 <= seen[0] < seen[1] < 1000
+    assert f'iter: {seen[0]}.' in ''.join(begin)
+    assert (states.parent / f'models/net_g_{seen[1]}.pth').exists()
 
 
 @pytest.fixture
@@ -156,7 +177,7 @@ def test_the_best_weights_are_kept(images: Path, tmp_path: Path, run_cli: Any, m
     opt['logger'] |= {'save_best': 'psnr', 'save_checkpoint_freq': 1}
     figures = iter([10, 30, 20, 30, 24, 20, 5, 5, 5, 5])  # means 20, 25, 22, 5
     from lightbsr_arch.basicsr_compat import validation
-    monkeypatch.setattr(validation, 'measure', lambda metrics, images: [values[-1]])
+    monkeypatch.setattr(validation, 'measure', lambda metrics, images, path: [values[-1]])
     values: list[float] = []
     begin = validation.agree_on_buffers
     monkeypatch.setattr(validation, 'agree_on_buffers', lambda self: (values.append(next(figures)), begin(self)))

@@ -5,6 +5,7 @@ import functools
 import logging
 import math
 import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -92,9 +93,21 @@ def prepare_workers() -> None:
 
 
 def prepare_worker(worker_id: int, num_workers: int, rank: int, seed: int) -> None:
-    """Called in each loading process; samples are seeded one by one, see `resuming.SeededSamples`."""
+    """Called in each loading process; samples are seeded one by one, see `resuming.SeededSamples`.
+
+    Signals to stop reach all processes of a terminal or a cluster's job, but the run needs this one until it has saved,
+    see `runs.save_before_stopping`.
+    """
     from . import apply
     apply()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, stop_soon)
+
+
+def stop_soon(number: int, frame: Any) -> None:
+    """Ends this process in half a minute, if the run has not ended it before, or at a second signal."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.alarm(30)
 
 
 def forward_prefetch_errors() -> None:

@@ -5,8 +5,12 @@ import functools
 import inspect
 import logging
 import os
-from typing import Any, TextIO
+import signal
+import sys
+import threading
+from typing import Any, Optional, TextIO
 
+from .loading import current_epoch
 from .output import reset_logger
 
 Options = dict[str, Any]
@@ -72,6 +76,64 @@ def lock(folder: str) -> TextIO:
     except BlockingIOError:
         raise ValueError(f'another run is writing to {folder}: wait for it, or give this one another name') from None
     return file
+
+
+def save_before_stopping() -> None:
+    """SIGTERM, which a cluster sends before it takes a machine back, and Ctrl-C lose all since the last saved state.
+
+    A run of one process finishes its step and saves first.
+    """
+    import basicsr.train
+    train, build = basicsr.train.train_pipeline, basicsr.train.build_model
+    signals = StopSignals()
+
+    @functools.wraps(train)
+    def train_pipeline(root_path: str) -> None:
+        try:
+            train(root_path)
+        finally:
+            signals.release()
+            signals.received = None
+
+    def build_model(opt: Options) -> Any:
+        model = build(opt)
+        step = model.optimize_parameters
+
+        def optimize_parameters(current_iter: int) -> None:
+            signals.catch()
+            step(current_iter)
+            if signals.received:
+                model.save(current_epoch(), current_iter)
+                print(f'basicsr train: {signals.received.name}: stopped after iteration {current_iter}, which is saved; '
+                      '--auto_resume goes on from there', file=sys.stderr)
+                sys.exit(128 + signals.received)
+
+        if not opt['dist']:
+            model.optimize_parameters = optimize_parameters
+        return model
+
+    basicsr.train.train_pipeline, basicsr.train.build_model = train_pipeline, build_model
+
+
+class StopSignals:
+    """Remembers the first SIGTERM or Ctrl-C; a second one acts at once."""
+
+    def __init__(self) -> None:
+        self.received: Optional[signal.Signals] = None
+        self.handlers: dict[signal.Signals, Any] = {}  # of before
+
+    def catch(self) -> None:
+        """Signals reach the main thread alone."""
+        if not (self.handlers or self.received) and threading.current_thread() is threading.main_thread():
+            self.handlers = {number: signal.signal(number, self._receive) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def release(self) -> None:
+        while self.handlers:
+            signal.signal(*self.handlers.popitem())
+
+    def _receive(self, number: int, frame: Any) -> None:
+        self.release()
+        self.received = signal.Signals(number)
 
 
 def rehearse_before_archiving() -> None:
