@@ -13,8 +13,8 @@ CROPS = ('gt_size', 'use_hflip', 'use_rot')
 VIDEO = ('dataroot_gt', 'dataroot_lq', 'meta_info_file', 'io_backend', 'num_frame')
 
 TOP = {
-    'BaseModel': ('name', 'model_type', 'scale', 'num_gpu', 'manual_seed', 'data_root', 'datasets', 'path', 'train', 'val',
-                  'logger', 'dist_params', 'find_unused_parameters'),
+    'BaseModel': ('name', 'model_type', 'scale', 'num_gpu', 'manual_seed', 'data_root', 'output_root', 'datasets', 'path',
+                  'train', 'val', 'logger', 'dist_params', 'find_unused_parameters'),
     'RealESRNetModel': (*REAL_WORLD, 'gt_usm'),
     'RealESRGANModel': (*REAL_WORLD, 'l1_gt_usm', 'percep_gt_usm', 'gan_gt_usm')}
 TRAIN = {

@@ -3,10 +3,13 @@ from __future__ import annotations
 
 import copy
 import logging
+import multiprocessing
 import pickle
+import signal
 import subprocess
 import sys
 import threading
+import time
 import types
 from pathlib import Path
 from typing import Any, Callable
@@ -31,6 +34,8 @@ from basicsr.utils.logger import get_root_logger
 from torch import nn
 
 from lightbsr_arch import archs, basicsr_compat, checkpoints, plugin
+from lightbsr_arch.basicsr_compat import loading, runs
+from lightbsr_arch.basicsr_compat import saving as saving_module
 from tests import tiny_options as tiny
 
 Options = dict[str, Any]
@@ -464,15 +469,80 @@ def test_a_second_run_of_the_name_is_kept_out(images: Path, tmp_path: Path, run_
                                               capfd: pytest.CaptureFixture) -> None:
     path, folder = tiny.write(edsr(images, 2), tmp_path), tmp_path / 'experiments/edsr'
     assert run_cli('train', '-opt', path) == 0
-    other = subprocess.Popen([sys.executable, '-c', OCCUPY, str(folder / '.lock')], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert [path.name for path in folder.parent.iterdir()] == ['edsr']
+    other = subprocess.Popen([sys.executable, '-c', OCCUPY, str(folder.parent / '.edsr.lock')], stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE)
     other.stdout.readline()
-    before = sorted(folder.rglob('*'))
+    before = sorted(folder.parent.rglob('*'))
     for flags in ([], ['--auto_resume']):
         assert run_cli('train', '-opt', path, *flags) == 1
         assert f'another run is writing to {folder}' in capfd.readouterr().err
-    assert sorted(folder.rglob('*')) == before and len(list(folder.parent.iterdir())) == 1
+    assert sorted(folder.parent.rglob('*')) == before
     other.communicate()
     assert run_cli('train', '-opt', path) == 0
+
+
+def test_a_run_is_locked_before_it_is_rehearsed_and_archives(images: Path, tmp_path: Path, run_cli: Callable,
+                                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    path, folder = tiny.write(edsr(images, 1), tmp_path), tmp_path / 'experiments/edsr'
+    rehearse, tries = runs.rehearse, []
+
+    def other_run(opt: Options) -> None:
+        tries.append(subprocess.run([sys.executable, '-c', OCCUPY.replace('LOCK_EX', 'LOCK_EX | fcntl.LOCK_NB'),
+                                     str(folder.parent / '.edsr.lock')], stdin=subprocess.DEVNULL).returncode)
+        rehearse(opt)
+
+    monkeypatch.setattr(runs, 'rehearse', other_run)
+    assert run_cli('train', '-opt', path) == 0
+    assert tries == [1] and [path.name for path in folder.parent.iterdir()] == ['edsr']
+
+
+def test_a_lock_that_its_owner_has_deleted_counts_for_nothing(tmp_path: Path) -> None:
+    with open(tmp_path / '.run.lock', 'w') as late:
+        assert runs.is_alone(late)
+        (tmp_path / '.run.lock').unlink()
+        assert not runs.is_alone(late)
+        with runs.lock(str(tmp_path / 'run')):  # a third run has made it anew
+            assert not runs.is_alone(late)
+
+
+def test_a_run_is_found_from_anywhere(images: Path, tmp_path: Path, run_cli: Callable, monkeypatch: pytest.MonkeyPatch,
+                                      capfd: pytest.CaptureFixture) -> None:
+    """With `output_root`; without it, from another directory, a run that starts anew says so."""
+    opt = edsr(images, 2) | {'output_root': str(tmp_path / 'far')}
+    opt['logger']['use_tb_logger'] = True
+    path = tiny.write(opt, tmp_path)
+    assert run_cli('train', '-opt', path) == 0
+    assert {path.name for path in (tmp_path / 'far').iterdir()} == {'experiments', 'tb_logger'}
+    (tmp_path / 'elsewhere').mkdir()
+    monkeypatch.chdir(tmp_path / 'elsewhere')
+    capfd.readouterr()
+    assert run_cli('train', '-opt', path, '--auto_resume') == 0
+    assert 'iter: 2.' in capfd.readouterr().err and not list((tmp_path / 'elsewhere').iterdir())
+    assert run_cli('train', '-opt', path, '--auto_resume', '--force_yml', 'output_root=~') == 0
+    assert f'there is no state in {tmp_path}/elsewhere/experiments/edsr/training_states: starting anew' in capfd.readouterr().err
+
+
+def test_pruning_spares_what_was_just_written(tmp_path: Path) -> None:
+    """A run that was set back behind its newest states goes on to save."""
+    path = {'training_states': str(tmp_path), 'models': str(tmp_path)}
+    for step in (2, 4, 6, 8, 10):
+        (tmp_path / f'{step}.state').touch()
+    saving_module.prune(path, 2, 6)
+    assert basicsr_compat.saved_steps(str(tmp_path)) == [10, 8, 6, 4]
+
+
+def test_a_loading_process_does_not_hold_up_the_end() -> None:
+    process = multiprocessing.get_context('fork').Process(target=wait_for_its_signal, daemon=True)
+    process.start()
+    loading.kill_workers()
+    process.join(5)
+    assert process.exitcode == -signal.SIGKILL
+
+
+def wait_for_its_signal() -> None:
+    signal.signal(signal.SIGTERM, loading.stop_soon)
+    time.sleep(60)
 
 
 def test_a_mistake_leaves_the_finished_experiment_where_it_was(images: Path, tmp_path: Path, run_cli: Callable) -> None:

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from lightbsr_arch import basicsr_compat, checkpoints
+from lightbsr_arch.basicsr_compat import validation
 from tests import tiny_options as tiny
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -168,6 +169,14 @@ def test_auto_resume_does_not_start_over_where_no_state_is_whole(images: Path, t
     assert (run / 'models/net_g_latest.pth').exists() and len(list(run.parent.iterdir())) == 1
 
 
+def script_figures(monkeypatch: pytest.MonkeyPatch, figures: list[float]) -> None:
+    """Each validation of a data set measures the next of `figures`."""
+    values, coming = [], iter(figures)
+    begin = validation.agree_on_buffers
+    monkeypatch.setattr(validation, 'measure', lambda metrics, images, path: [values[-1]])
+    monkeypatch.setattr(validation, 'agree_on_buffers', lambda self: (values.append(next(coming)), begin(self)))
+
+
 def test_the_best_weights_are_kept(images: Path, tmp_path: Path, run_cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the mean over the validation sets; the best is not the last."""
     opt = tiny.teacher(images)
@@ -175,13 +184,27 @@ def test_the_best_weights_are_kept(images: Path, tmp_path: Path, run_cli: Any, m
     opt['datasets']['val']['degradations'] = [{'sigma': 1.2}, {'sigma': 2.4}]
     opt['val']['val_freq'] = 1
     opt['logger'] |= {'save_best': 'psnr', 'save_checkpoint_freq': 1}
-    figures = iter([10, 30, 20, 30, 24, 20, 5, 5, 5, 5])  # means 20, 25, 22, 5
-    from lightbsr_arch.basicsr_compat import validation
-    monkeypatch.setattr(validation, 'measure', lambda metrics, images, path: [values[-1]])
-    values: list[float] = []
-    begin = validation.agree_on_buffers
-    monkeypatch.setattr(validation, 'agree_on_buffers', lambda self: (values.append(next(figures)), begin(self)))
+    script_figures(monkeypatch, [10, 30, 20, 30, 24, 20, 5, 5, 5, 5])  # means 20, 25, 22, 5
     assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 0
     models = tmp_path / 'experiments/teacher/models'
     best, second = (torch.load(models / name)['params'] for name in ('net_g_best.pth', 'net_g_2.pth'))
     assert all(torch.equal(best[key], second[key]) for key in second)
+
+
+def test_a_run_killed_while_it_validates_keeps_that_validation(images: Path, tmp_path: Path, run_cli: Any,
+                                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state of iteration 2 was saved before its validation, which found the best figures of the run."""
+    opt = tiny.teacher(images)
+    opt['train']['stages'] = [{'trains': 'all', 'iterations': 6, 'lr': 1e-3}]
+    opt['val']['val_freq'] = 2
+    opt['logger'] |= {'save_best': 'psnr', 'save_checkpoint_freq': 2}
+    path, run = tiny.write(opt, tmp_path), tmp_path / 'experiments/teacher'
+    script_figures(monkeypatch, [40, 30, 20, 20] * 2)
+    assert run_cli('train', '-opt', path) == 0
+    whole = [torch.load(run / name) for name in ('models/net_g_best.pth', 'training_states/6.state')]
+    for name in ('training_states/4.state', 'training_states/6.state', 'models/net_g_best.pth'):
+        (run / name).unlink()
+    assert run_cli('train', '-opt', path, '--auto_resume') == 0
+    best, state = (torch.load(run / name) for name in ('models/net_g_best.pth', 'training_states/6.state'))
+    assert state['best'] == whole[1]['best'] and state['best']['mean of all']['psnr']['iter'] == 2
+    assert all(torch.equal(best['params'][key], value) for key, value in whole[0]['params'].items())

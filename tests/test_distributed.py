@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,22 +10,26 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from lightbsr_arch.basicsr_compat import distributed as processes
 from tests import tiny_options as tiny
 
 SCRIPT = Path(__file__).with_name('distributed_run.py')
 ROOT = SCRIPT.parents[1]
+ENVIRONMENT = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}
 Steps = list[dict[str, Any]]
+
+
+def launcher(num_process: int) -> list[str]:
+    return [sys.executable, '-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={num_process}']
 
 
 def launch(num_process: int, folder: Path, out: str, *runs: str) -> list[list[Steps]]:
     """Runs `basicsr RUN` for each, in processes of its own; for each process, the recorded steps of each run."""
-    launcher = [sys.executable, '-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={num_process}']
-    start = launcher if num_process > 1 else [sys.executable]
+    start = launcher(num_process) if num_process > 1 else [sys.executable]
     words = [word for run in runs for word in ('--', *run.split(), *(['--launcher', 'pytorch'] if num_process > 1 else []))]
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}
-    done = subprocess.run([*start, str(SCRIPT), out, *words], cwd=folder, env=environment, capture_output=True, text=True,
+    done = subprocess.run([*start, str(SCRIPT), out, *words], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True,
                           timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     return [torch.load(folder / f'{out}.{rank}') for rank in range(num_process)]
@@ -118,6 +123,33 @@ def test_a_resumed_run_of_two_processes_is_the_same_run(folder: Path, two: list[
     for key in ('params', 'params_ema'):
         again = torch.load(run / 'models/net_g_4.pth')[key]
         assert [name for name, value in whole[key].items() if not torch.equal(again[name], value)] == []
+
+
+def test_all_processes_go_on_from_the_same_state(folder: Path, two: list[dict[str, Steps]]) -> None:
+    """The newest one lacks what the second process needs."""
+    states = folder / 'experiments/student/training_states'
+    (states / '4.rank1').write_bytes(b'cut off')
+    resumed = launch(2, folder, 'set_back', 'train -opt student.yml --auto_resume')
+    assert [len(runs[0]) for runs in resumed] == [2, 2]
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_processes_told_to_stop_save_first(number: signal.Signals, folder: Path, two: list[dict[str, Steps]]) -> None:
+    """By a cluster, which tells the launcher; or by Ctrl-C, which the launcher's processes get twice."""
+    opt = yaml.safe_load((folder / 'kdsr_teacher.yml').read_text()) | {'name': f'told_{number.name}'}
+    opt['train']['stages'][0]['iterations'] = 100_000
+    opt['logger'] |= {'save_checkpoint_freq': 100_000}
+    opt['datasets'].pop('val')
+    tiny.write(opt, folder)
+    run = subprocess.Popen([*launcher(2), '-m', 'lightbsr_arch.cli.main', 'train', '-opt', f'{opt["name"]}.yml', '--launcher',
+                            'pytorch'], cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                           start_new_session=True)
+    next(line for line in run.stdout if 'lr:(' in line)
+    (os.killpg if number == signal.SIGINT else os.kill)(run.pid, number)
+    output = run.communicate(timeout=120)[0]
+    assert f'{number.name}: stopped after iteration' in output, output[-3000:]
+    saved = {path.suffix for path in (folder / f'experiments/{opt["name"]}/training_states').iterdir()}
+    assert saved == {'.state', '.rank1'}
 
 
 def test_validation_is_shared_and_complete(folder: Path, two: list[dict[str, Steps]], tmp_path: Path) -> None:

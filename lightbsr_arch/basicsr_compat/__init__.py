@@ -39,7 +39,8 @@ def apply(prepare_options: Callable[[dict[str, Any]], None] = lambda opt: None) 
                   training.compress_by_whole_quality, training.stop_at_nan,
                   saving.save_whole_files, saving.load_named_weights, resuming.resume_anywhere, resuming.seed_each_step,
                   resuming.seed_samples, distributed.start_processes_anywhere, distributed.wrap_anywhere,
-                  validation.validate_together, runs.refuse_untrained_test, runs.keep_other_runs_out, runs.save_before_stopping,
+                  validation.validate_together, validation.validate_where_a_run_goes_on,
+                  runs.refuse_untrained_test, runs.keep_other_runs_out, runs.save_before_stopping,
                   runs.rehearse_before_archiving, output.hush, output.start_wandb):
         patch()
     options.hook_options(prepare_options)

@@ -1,9 +1,11 @@
 """Samples and the processes that load them."""
 from __future__ import annotations
 
+import atexit
 import functools
 import logging
 import math
+import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
@@ -87,9 +89,20 @@ def count_whole_batches() -> None:
 
 
 def prepare_workers() -> None:
-    """A loading process that was spawned, not forked, has a BasicSR without workarounds."""
+    """A loading process that was spawned, not forked, has a BasicSR without workarounds.
+
+    And one that waits for its signal, see `stop_soon`, must not hold up the end of the run.
+    """
     import basicsr.data
     basicsr.data.worker_init_fn = prepare_worker
+    atexit.register(kill_workers)
+
+
+def kill_workers() -> None:
+    """Ends the loading processes of this one; they hold nothing that could be lost."""
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()
 
 
 def prepare_worker(worker_id: int, num_workers: int, rank: int, seed: int) -> None:

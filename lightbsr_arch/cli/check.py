@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import option_files
 from .arguments import make_parser
-from .pipeline import add_override, check_outline, parse_options
+from .pipeline import add_override, parse_options
 
 DESCRIPTION = 'Checks an option file, its data and weights, and estimates what a training will cost. Writes nothing.'
 EPILOG = """\
@@ -24,7 +24,6 @@ Options = dict[str, Any]
 def run(arguments: list[str]) -> int:
     parsed = _parse(arguments)
     verb = _verb(parsed.opt)
-    check_outline(parsed.opt, verb, parsed.force_yml)
     opt = parse_options(verb, parsed.opt, parsed.force_yml)
     report = Report()
     report('options', f'{parsed.opt}: all keys are known; {opt["model_type"]}, {verb}ing {opt["network_g"]["type"]}')

@@ -14,10 +14,14 @@ from .arguments import make_parser
 SECTIONS = {'train': ('datasets', 'network_g', 'path', 'train', 'logger'),
             'test': ('datasets', 'network_g', 'path', 'val')}
 VALUES = ('name', 'model_type', 'scale', 'num_gpu')
+PLACES = ('experiments_root', 'results_root', 'models', 'training_states', 'log', 'visualization')
 
 
 def check_arguments(verb: str, description: str, epilog: str, arguments: list[str]) -> argparse.Namespace:
-    """Parses BasicSR's flags for the sake of help and messages, and hands them on in `sys.argv`."""
+    """Parses BasicSR's flags for the sake of help and messages, and hands them on in `sys.argv`.
+
+    The result also has `root`, the folder in which experiments, results and tb_logger lie.
+    """
     parser = make_parser(verb, description, epilog)
     parser.add_argument('-opt', required=True, metavar='FILE', help='option file (yml)')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none',
@@ -27,7 +31,7 @@ def check_arguments(verb: str, description: str, epilog: str, arguments: list[st
     parser.add_argument('--local_rank', type=int, default=0, help='set by launchers')
     add_override(parser)
     parsed = parser.parse_args(arguments)
-    check_outline(parsed.opt, verb, parsed.force_yml)
+    parsed.root = check_outline(parsed.opt, verb, parsed.force_yml)
     sys.argv = [f'basicsr {verb}', *arguments]
     return parsed
 
@@ -43,8 +47,11 @@ def key_and_value(text: str) -> str:
     return text
 
 
-def check_outline(path: str, verb: str, overrides: Sequence[str] = ()) -> None:
+def check_outline(path: str, verb: str, overrides: Sequence[str] = ()) -> str:
     """Finds what is wrong with an option file and its overrides at first sight, before anything else is imported.
+
+    Returns:
+        The absolute path of its `output_root`, by default the current directory.
 
     Raises:
         ValueError: no such file, no valid YAML, or a section that every run needs is missing.
@@ -67,6 +74,22 @@ def check_outline(path: str, verb: str, overrides: Sequence[str] = ()) -> None:
     for key, section in opt['datasets'].items():
         if not isinstance(section, dict):
             raise ValueError(f'{path}: datasets: {key} must be a section with keys, got {section!r}')
+    return output_root(path, opt)
+
+
+def output_root(path: str, opt: dict[str, Any]) -> str:
+    """Absolute; BasicSR itself would leave places in `path:` unread.
+
+    Raises:
+        ValueError: it is no folder, or the option file names such places.
+    """
+    for key in opt['path'].keys() & set(PLACES):
+        raise ValueError(f'{path}: path: {key} follows from the run\'s name: remove it; output_root: FOLDER at the top moves '
+                         'experiments, results and tb_logger')
+    root = opt.get('output_root') or os.curdir
+    if not isinstance(root, str):
+        raise ValueError(f'{path}: output_root must be a folder, got {root!r}')
+    return os.path.abspath(os.path.expanduser(root))
 
 
 def parse_options(verb: str, path: str, overrides: Sequence[str]) -> dict[str, Any]:
@@ -75,12 +98,13 @@ def parse_options(verb: str, path: str, overrides: Sequence[str]) -> dict[str, A
     Args:
         verb: `train` or `test`.
     """
+    root = check_outline(path, verb, overrides)
     from .. import plugin
     plugin.register()
     import basicsr.train
     before = sys.argv
     sys.argv = [f'basicsr {verb}', '-opt', path] + (['--force_yml', *overrides] if overrides else [])
     try:
-        return basicsr.train.parse_options(os.getcwd(), verb == 'train')[0]
+        return basicsr.train.parse_options(root, verb == 'train')[0]
     finally:
         sys.argv = before
