@@ -87,7 +87,6 @@ def _upscale_all(jobs: list[Job], upscaler: Upscaler, quality: int) -> int:
     with tqdm(total=len(jobs), file=sys.stderr, disable=not sys.stderr.isatty(),
               bar_format='{percentage:3.0f}%|{bar}| {desc}[{elapsed}<{remaining}]') as bar:
         for i, job in enumerate(jobs):
-            bar.set_description_str(f'{job.source} ')
             try:
                 _upscale(job, upscaler, quality, bar)
             except (ValueError, OSError) as error:
@@ -95,8 +94,8 @@ def _upscale_all(jobs: list[Job], upscaler: Upscaler, quality: int) -> int:
                 _say(bar, str(error) if job.source in str(error) else f'{job.source}: {error}')
             except MemoryError:
                 num_failed += 1
-                _say(bar, f'{job.source}: out of memory; allow less than is free, such as --memory 1GB, so that it is done in '
-                          'parts')
+                _say(bar, f'{job.source}: out of memory; allow less than is free, such as --memory 1GB, so that it is done '
+                          'in parts')
             _move(bar, i + 1)
     return num_failed
 
@@ -107,6 +106,7 @@ def _upscale(job: Job, upscaler: Upscaler, quality: int, bar: tqdm) -> None:
     for remark in photo.remarks:
         _say(bar, f'{job.source}: {remark}')
     weights = upscaler.weights_for(photo.pixels)
+    bar.set_description_str(f'{job.source} ({weights}) ')
     start = bar.n
     pixels = upscaler(photo.pixels, lambda share: _move(bar, start + share))
     for remark in _write(replace(photo, pixels=pixels), job, quality):

@@ -15,6 +15,6 @@ def path(name: str) -> str:
     """
     file = os.path.join(FOLDER, f'{name}.safetensors')
     if not os.path.isfile(file):
-        raise ValueError(f'the bundled weights {name} are not in this installation: there is no {file}. Install the package '
-                         'again, or name a file of weights of your own')
+        raise ValueError(f'the bundled weights {name} are not in this installation: there is no {file}. Install the '
+                         'package again, or name a file of weights of your own')
     return file

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 ORIENTATION = 0x112
-EXIF_IFD, GPS_IFD = 0x8769, 0x8825
+EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x8769, 0x8825, 0xA005
 PIXEL_SIZE = (0xA002, 0xA003)
 STRUCTURE = {*range(254, 270), 273, 277, 278, 279, 284, *range(288, 293), 317, *range(320, 326), 330, 332, 338, 339, 347,
              *range(512, 522), *range(529, 533), 700, 33723, 34377, 34675, 37724}
@@ -29,7 +29,7 @@ def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def kept_exif(image: Image.Image) -> bytes:
-    """The EXIF of an opened image as a block of bytes, without orientation, sizes in pixels and thumbnail; may be empty."""
+    """The EXIF of an opened image as a block of bytes, without orientation, sizes in pixels and thumbnail; or empty."""
     exif = image.getexif()
     for tag in STRUCTURE | {ORIENTATION}:
         exif.pop(tag, None)

@@ -25,8 +25,8 @@ def load_network(weights: str) -> nn.Module:
     path = bundled.path(weights) if weights in bundled.MODELS.values() else weights
     arch, kwargs, state_dict = checkpoints.load(path)
     if arch in TEACHERS:
-        raise ValueError(f'{path} holds a {arch}, which must be given the {TEACHERS[arch]} of each image and cannot upscale: '
-                         'use the weights of the student that was distilled from it')
+        raise ValueError(f'{path} holds a {arch}, which must be given the {TEACHERS[arch]} of each image and cannot '
+                         'upscale: use the weights of the student that was distilled from it')
     if arch not in STUDENTS:
         raise ValueError(f'{path} holds a {arch}: {" and ".join(STUDENTS)} can upscale here')
     try:

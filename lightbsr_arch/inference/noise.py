@@ -10,16 +10,16 @@ BLOCK = 8
 SHARE = 20  # percent of the blocks
 NOISY = 3.0
 """From here on the network for noisy images is taken. LR images of Set5, Set14 and B100 with noise of 5 have 3.1 or more;
-without noise those with a blur of 2.4 have 1.8 or less, and 7 % with a blur of 1.2 have more, as 14 % of the HR images: sharp
-texture all over. Noise that is missed is amplified, a clean image that is taken for noisy is a little softer."""
+without noise those with a blur of 2.4 have 1.8 or less. 7 % of those with a blur of 1.2 have more, and 14 % of the HR
+images: sharp texture all over. Noise that is missed is amplified, a clean image taken for noisy is a little softer."""
 
 
 def noise_level(image: np.ndarray) -> float:
     """Standard deviation of the noise in 8-bit units, a little too low for noise that fills the image.
 
-    A mask that is blind to what changes linearly (Immerkaer, "Fast Noise Variance Estimation", CVIU 1996) leaves noise and
-    fine texture. Noise is everywhere and texture is not, so the smoother blocks tell: the result is a low percentile of
-    the blocks' levels, averaged over the colours.
+    A mask that is blind to what changes linearly (Immerkaer, "Fast Noise Variance Estimation", CVIU 1996) leaves noise
+    and fine texture. Noise is everywhere and texture is not, so the smoother blocks tell: the result is a low percentile
+    of the blocks' levels, averaged over the colours.
 
     Args:
         image: (H, W), or (H, W, C) with C of 2, 3 or 4; uint8 or uint16. Alpha is left out.

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from .metadata import EXIF_IFD, GPS_IFD
+from .metadata import EXIF_IFD, GPS_IFD, INTEROP_IFD
 
 ADOBE_DEFLATE, HORIZONTAL_DIFFERENCES, STRAIGHT_ALPHA, LARGEST = 8, 2, 2, 2**32
 STRIP_BYTES = 2**20
@@ -64,3 +64,5 @@ def _add_exif(directory: ImageFileDirectory_v2, block: bytes) -> None:
     exif.load(block)
     for tag, value in exif.items():
         directory[tag] = exif.get_ifd(tag) if tag in (EXIF_IFD, GPS_IFD) else value
+    if INTEROP_IFD in directory.get(EXIF_IFD, {}):  # a directory in a directory
+        directory[EXIF_IFD][INTEROP_IFD] = exif.get_ifd(INTEROP_IFD)

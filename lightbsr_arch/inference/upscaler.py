@@ -20,7 +20,6 @@ from .noise import NOISY, noise_level
 from .resizing import resize
 from .tiling import needs_tiles, tiles
 
-Network = Callable[[Tensor], Tensor]
 Progress = Callable[[float], None]
 BACKENDS = ('torch', 'onnx')
 
@@ -34,16 +33,17 @@ class Upscaler:
 
     Args:
         weights: A bundled name (`bundled.MODELS`), `Bicubic`, a file of weights, with the backend onnx an .onnx file, or a
-            network of one's own in evaluation mode. By default the bundled network for clean or for noisy images,
-            whichever suits each image (`noise.noise_level`).
+            network of one's own, (1, 3, H, W) to `scale` times as much. By default the bundled network for clean or for
+            noisy images, whichever suits each image (`noise.noise_level`).
         device: Such as cuda, cuda:1, mps or cpu; by default the best that there is.
-        precision: fp32, fp16 or bf16; by default fp16 for 8-bit images on CUDA, else fp32. Should a network overflow, the
-            image is done again in fp32.
+        precision: fp32, fp16 or bf16; by default fp16 for 8-bit images on CUDA, else fp32. Should a network overflow,
+            the image is done again in fp32.
         outscale: Result's size over the image's; by default the network's scale. Others are reached by resizing its
             result (Lanczos).
         ensemble: The mean over the eight views of the image by turns and mirroring: eight times the work.
-        memory: Bytes that an image may take besides the program itself (about half a GB), such as 4 * 2**30 or '4GB'; on a
-            GPU those of the GPU. By default half of what is free. Larger images are done in parts, with the same result.
+        memory: Bytes that an image may take besides the program itself (about half a GB), such as 4 * 2**30 or '4GB';
+            on a GPU those of the GPU. By default half of what is free. LightBSR and KDSR do larger images in parts, with
+            the same result; other networks, and onnx, do every image at once.
         backend: torch or onnx.
 
     Raises:
@@ -122,8 +122,8 @@ class Upscaler:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            raise MemoryError(f'{self.device} has too little memory for an image of {image.shape[1]}x{image.shape[0]}: allow '
-                              'less than is free with `memory`, so that it is done in parts') from error
+            raise MemoryError(f'{self.device} has too little memory for an image of {image.shape[1]}x{image.shape[0]}: '
+                              'allow less than is free with `memory`, so that it is done in parts') from error
         factor = self._outscale or network.scale
         size = [max(round(factor * side), 1) for side in image.shape[:2]]
         if list(sr.shape[:2]) != size:
@@ -167,8 +167,8 @@ class Upscaler:
         if self.device.type == 'cuda':
             return budget
         if budget <= result_bytes:
-            raise ValueError(f'its result alone takes {result_bytes / 2**20:.0f} MiB, and {budget / 2**20:.0f} MiB of memory are '
-                             'allowed: allow more, where there is more')
+            raise ValueError(f'its result alone takes {result_bytes / 2**20:.0f} MiB, and {budget / 2**20:.0f} MiB of '
+                             'memory are allowed: allow more, where there is more')
         return budget - result_bytes
 
     def _tiles(self, network: Any, lq: np.ndarray, budget: int,
@@ -200,8 +200,8 @@ def check_image(image: np.ndarray) -> None:
         image.ndim == 2 or image.ndim == 3 and image.shape[2] in (2, 3, 4))
     if not fine:
         got = f'{image.dtype} {image.shape}' if isinstance(image, np.ndarray) else type(image).__name__
-        raise ValueError('an image must be an array (H, W) or (H, W, C) of uint8 or uint16, with C of 2 (gray and alpha), 3 '
-                         f'(RGB) or 4 (RGBA), got {got}')
+        raise ValueError('an image must be an array (H, W) or (H, W, C) of uint8 or uint16, with C of 2 (gray and alpha), '
+                         f'3 (RGB) or 4 (RGBA), got {got}')
 
 
 def is_out_of_memory(error: BaseException) -> bool:
