@@ -29,7 +29,7 @@ class _NotFinite(ArithmeticError):
 
 
 class Upscaler:
-    """Super-resolves images with LightBSR or KDSR. The first call loads the weights.
+    """Super-resolves images with LightBSR or KDSR.
 
     Args:
         weights: A bundled name (`bundled.MODELS`), `Bicubic`, a file of weights, with the backend onnx an .onnx file, or a
