@@ -18,6 +18,7 @@ VERBS = {
     'robustness': 'maps of PSNR over blur and noise, in and out of the training range',
     'complexity': 'parameters, multiply-adds, latency and memory of networks',
     'compare': 'draw a picture of crops of LR, methods and HR, with PSNR',
+    'report': 'one HTML page of tables, curves and before/after sliders',
     'degrade': 'write the LR images of a setting for a folder of HR images',
 }
 NEXT_STEPS = """\

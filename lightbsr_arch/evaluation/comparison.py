@@ -69,7 +69,8 @@ class Row:
 
 
 # ---------------------------------------------------------------------------------------------- images
-def degraded_scenes(place: str, degradation: Degradation, scale: int, names: Sequence[str] = (), num: int = 3) -> list[Scene]:
+def degraded_scenes(place: str, degradation: Degradation, scale: int, names: Sequence[str] = (),
+                    num: int = 3) -> list[Scene]:
     """HR images of a file or folder, degraded as `basicsr test` degrades them; see `choose`.
 
     Raises:
@@ -85,7 +86,8 @@ def degraded_scenes(place: str, degradation: Degradation, scale: int, names: Seq
     return scenes
 
 
-def real_scenes(place: str, scale: int, gt: Optional[str] = None, names: Sequence[str] = (), num: int = 3) -> list[Scene]:
+def real_scenes(place: str, scale: int, gt: Optional[str] = None, names: Sequence[str] = (),
+                num: int = 3) -> list[Scene]:
     """LR images of a file or folder, with the HR images of the same names (in a file or folder) where `gt` is given.
 
     Raises:
