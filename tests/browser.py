@@ -133,6 +133,12 @@ class Browser:
         for kind, points in (('touchStart', [start]), ('touchMove', [end]), ('touchEnd', [])):
             self.call('Input.dispatchTouchEvent', type=kind, touchPoints=[{'x': x, 'y': y} for x, y in points])
 
+    def choose_file(self, selector: str, path: Path) -> None:
+        """For a field that takes a file."""
+        root = self.call('DOM.getDocument')['root']['nodeId']
+        field = self.call('DOM.querySelector', nodeId=root, selector=selector)['nodeId']
+        self.call('DOM.setFileInputFiles', files=[str(path)], nodeId=field)
+
     def screenshot(self, path: Path, whole: bool = False) -> None:
         picture = self.call('Page.captureScreenshot', captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(picture['data']))

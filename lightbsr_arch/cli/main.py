@@ -19,6 +19,7 @@ VERBS = {
     'complexity': 'parameters, multiply-adds, latency and memory of networks',
     'compare': 'draw a picture of crops of LR, methods and HR, with PSNR',
     'report': 'one HTML page of tables, curves and before/after sliders',
+    'ui': 'a page in the browser to try an image on',
     'degrade': 'write the LR images of a setting for a folder of HR images',
 }
 NEXT_STEPS = """\
