@@ -55,12 +55,12 @@ class Layout:
         self.line_height = self.cell[1] + self.caption
         self.row_height = self.num_line * self.line_height + (self.num_line - 1) * GAP
         self.whole_height = self.row_height - math.ceil(1.5 * self.font)  # less its title
-        self.wholes = [self._fit(row.whole) for row in rows]
-        self.whole_width = max(width for width, _ in self.wholes)
+        self.whole_width = max(self.fit(row.whole)[0] for row in rows)
         self.width = self.whole_width + self.num_column * (self.cell[0] + GAP) + 2 * GAP
         self.height = len(rows) * (self.row_height + 2 * GAP)
 
-    def _fit(self, image: np.ndarray) -> tuple[int, int]:
+    def fit(self, image: np.ndarray) -> tuple[int, int]:
+        """Width and height at which a whole image is shown."""
         factor = min(self.whole_height / image.shape[0], MAX_ASPECT * self.whole_height / image.shape[1])
         return round(factor * image.shape[1]), round(factor * image.shape[0])
 
@@ -71,29 +71,33 @@ class Layout:
 
 
 def _draw_row(figure: Figure, layout: Layout, row: Row, top: int) -> None:
-    width, height = layout._fit(row.whole)
-    left, middle = GAP + (layout.whole_width - width) // 2, top + (layout.whole_height - height) // 2
-    whole = Image.fromarray(row.whole).resize((width, height), Image.Resampling.LANCZOS)
-    axes = _show(figure, layout, np.asarray(whole), left, middle)
-    factor = width / row.whole.shape[1]
-    for colour, line in (('white', 2 * FRAME), (COLOURS[1], FRAME)):  # seen on any ground
-        axes.add_patch(Rectangle((factor * row.box[0], factor * row.box[1]), factor * row.box[2], factor * row.box[3],
-                                 fill=False, color=colour, linewidth=line * 72 / DPI))
-    _write(figure, layout, row.title, left + width / 2, middle + height)
+    _draw_whole(figure, layout, row, top)
     best = best_texts(row.scores)
     for i, (label, crop) in enumerate(row.crops.items()):
         left, crop_top = layout.crop_place(i, top)
-        left += (layout.cell[0] - crop.shape[1] * layout.zoom) // 2
+        width = crop.shape[1] * layout.zoom
+        left += (layout.cell[0] - width) // 2
         _show(figure, layout, crop.repeat(layout.zoom, 0).repeat(layout.zoom, 1), left, crop_top)
-        centre, below = left + crop.shape[1] * layout.zoom / 2, crop_top + layout.cell[1]
-        _write(figure, layout, label, centre, below)
+        _write(figure, layout, label, left + width / 2, crop_top + layout.cell[1])
         scores = row.scores.get(label)
-        text = 'PSNR / SSIM' if label == GT else '' if scores is None else _emphasised(scores, best)
-        _write(figure, layout, text, centre, below + 1.4 * layout.font, is_mathematics=True)
+        text = 'PSNR / SSIM' if row.scores and label == GT else '' if scores is None else _emphasised(scores, best)
+        _write(figure, layout, text, left + width / 2, crop_top + layout.cell[1] + 1.4 * layout.font, is_mathematics=True)
+
+
+def _draw_whole(figure: Figure, layout: Layout, row: Row, top: int) -> None:
+    """The whole image in the middle of its place, with the region's box."""
+    width, height = layout.fit(row.whole)
+    left, top = GAP + (layout.whole_width - width) // 2, top + (layout.whole_height - height) // 2
+    image = Image.fromarray(row.whole).resize((width, height), Image.Resampling.LANCZOS)
+    axes = _show(figure, layout, np.asarray(image), left, top)
+    x, y, box_width, box_height = (width / row.whole.shape[1] * length for length in row.box)
+    for colour, line in (('white', 2 * FRAME), (COLOURS[1], FRAME)):  # seen on any ground
+        axes.add_patch(Rectangle((x, y), box_width, box_height, fill=False, color=colour, linewidth=line * 72 / DPI))
+    _write(figure, layout, row.title, left + width / 2, top + height)
 
 
 def _show(figure: Figure, layout: Layout, image: np.ndarray, left: int, top: int) -> Axes:
-    """Sets an image pixel by pixel; a frame of its own axes."""
+    """Sets an image pixel by pixel."""
     height, width = image.shape[:2]
     place = left / layout.width, 1 - (top + height) / layout.height, width / layout.width, height / layout.height
     axes = figure.add_axes(place)

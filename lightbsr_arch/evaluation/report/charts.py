@@ -32,8 +32,8 @@ def line_chart(title: str, curves: Mapping[str, Mapping[int, float]], last: int,
     drawing = element('svg', element('title', _description(title, curves)), *parts, viewBox=f'0 0 {WIDTH} {HEIGHT}',
                       role='img')
     legend = [element('li', label, class_=f'c{i % NUM_COLOURS}') for i, label in enumerate(curves)]
-    return element('figure', element('figcaption', title), drawing, *([element('ul', *legend)] if len(legend) > 1 else []),
-                   class_='chart')
+    below = [element('ul', *legend)] if len(legend) > 1 else []
+    return element('figure', element('figcaption', title), drawing, *below, class_='chart')
 
 
 def _description(title: str, curves: Mapping[str, Mapping[int, float]]) -> str:

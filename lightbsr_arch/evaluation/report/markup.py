@@ -17,9 +17,11 @@ def element(name: str, *children: object, **attributes: object) -> Markup:
 
     Args:
         children: `Markup` is taken as it is, anything else as a text.
-        attributes: A trailing underscore is dropped, others become hyphens; None and False are left out, True has no value.
+        attributes: A trailing underscore is dropped, others become hyphens; those that are None or False are left out,
+            True has no value.
     """
-    pairs = [(key.rstrip('_').replace('_', '-'), value) for key, value in attributes.items() if value not in (None, False)]
+    pairs = [(key.rstrip('_').replace('_', '-'), value) for key, value in attributes.items()
+             if value is not None and value is not False]
     start = name + ''.join(f' {key}' if value is True else f' {key}="{escape(str(value))}"' for key, value in pairs)
     return Markup(f'<{start}>' if name in WITHOUT_END else f'<{start}>{join(children)}</{name}>')
 

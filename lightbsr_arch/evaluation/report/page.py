@@ -35,7 +35,7 @@ def write_report(folders: Sequence[str], path: str, title: str | None = None, nu
 
 def page(runs: Sequence[TestRun | TrainingRun], title: str | None = None, num_images: int = 12) -> str:
     """The HTML; all that comes from the runs is escaped."""
-    parts = {name: files(__package__).joinpath(f'page.{name}').read_text(encoding='utf-8') for name in ('html', 'css', 'js')}
+    parts = {suffix: (files(__package__) / f'page.{suffix}').read_text(encoding='utf-8') for suffix in ('html', 'css', 'js')}
     outline = _outline(runs, num_images)
     return Template(parts['html']).substitute(
         title=join([title or ', '.join(run.label for run in runs)]), style=parts['css'], script=parts['js'],

@@ -6,7 +6,7 @@ import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import islice
 from typing import Any, Optional
 
 import numpy as np
@@ -60,8 +60,18 @@ def collect(runs: Sequence[TestRun | TrainingRun], most: int) -> list[Picture]:
     """
     groups = [*_test_groups([run for run in runs if isinstance(run, TestRun)]),
               *(_training_group(run) for run in runs if isinstance(run, TrainingRun))]
-    in_turn = (picture for round_ in zip_longest(*groups) for picture in round_ if picture is not None)
-    return [picture for picture, _ in zip(in_turn, range(most))]
+    return list(islice(_in_turn(groups), most))
+
+
+def _in_turn(groups: Sequence[Iterator[Picture]]) -> Iterator[Picture]:
+    """The first of each, then the second of each, and so on, none made before it is wanted."""
+    while groups:
+        remaining = []
+        for group in groups:
+            if (picture := next(group, None)) is not None:
+                yield picture
+                remaining.append(group)
+        groups = remaining
 
 
 # ---------------------------------------------------------------------------------------------- tests

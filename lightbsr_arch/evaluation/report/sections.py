@@ -62,8 +62,7 @@ def _results(cells: Mapping[str, Mapping[tuple[str, str], Row]], places: Sequenc
              metrics: Sequence[str]) -> Markup:
     """A line for each test set and degradation; for each run its metrics, and the paper's PSNR where it prints one."""
     papers = {label: any(row.get('paper_psnr') is not None for row in rows.values()) for label, rows in cells.items()}
-    names = [*(_heading(metric) for metric in metrics)]
-    heads = {label: names + ['paper', 'difference'] * papers[label] for label in cells}
+    heads = {label: [*map(_heading, metrics), *(['paper', 'difference'] * papers[label])] for label in cells}
     first = element('tr', *(element('th', text, scope='col', rowspan=2, class_='text')
                             for text in ('test set', 'degradation')),
                     *(element('th', label, scope='colgroup', colspan=len(heads[label])) for label in cells))
@@ -73,7 +72,8 @@ def _results(cells: Mapping[str, Mapping[tuple[str, str], Row]], places: Sequenc
         rows = {label: rows.get(place, {}) for label, rows in cells.items()}
         best = {metric: _best([row.get(metric) for row in rows.values()], metric) for metric in metrics}
         values = [cell for label, row in rows.items() for cell in _cells(row, metrics, best, papers[label])]
-        lines.append(element('tr', element('th', place[0], scope='row'), element('td', place[1], class_='text'), *values))
+        names = element('th', place[0], scope='row'), element('td', place[1], class_='text')
+        lines.append(element('tr', *names, *values))
     return table(Markup(first + second), lines, 'Results; the best of a line is bold')
 
 
@@ -134,9 +134,9 @@ def images(pictures: Sequence[Picture], runs: Sequence[TestRun]) -> list[Markup]
     without = [note(f'{label}: no images ({reason})') for label, reason in reasons.items()]
     if not pictures:
         return without
-    how = note(f'The images are compressed (WebP, quality {QUALITY}); of images above {MAX_EDGE} pixels the middle is shown. '
-               'PSNR is of the whole, uncompressed images, Y channel. Move the boundary with the slider, the arrow keys, '
-               'or on the image.')
+    how = note(f'The images are compressed (WebP, quality {QUALITY}); of images above {MAX_EDGE} pixels the middle is '
+               'shown. PSNR is of the whole, uncompressed images, Y channel. Move the boundary with the slider, the arrow '
+               'keys, or on the image.')
     return [how, element('div', *(slider(picture) for picture in pictures), class_='grid'), *without]
 
 
@@ -184,6 +184,6 @@ def made_with(run: TestRun | TrainingRun) -> Markup:
 
 def _shortened(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """With numbers of images instead of their hashes."""
-    test_sets = {name: {**test_set, 'images': {key: f'{len(hashes)} images' for key, hashes in test_set['images'].items()}}
+    test_sets = {name: {**test_set, 'images': {key: len(hashes) for key, hashes in test_set['images'].items()}}
                  for name, test_set in manifest['test_sets'].items()}
     return {**manifest, 'test_sets': test_sets}
