@@ -9,7 +9,7 @@ import numpy as np
 from .markup import Markup, element
 
 WIDTH, HEIGHT = 420, 230
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 30  # margins
+LEFT, RIGHT, TOP, BOTTOM = 52, 20, 12, 30  # margins
 MAX_POINTS = 240  # more are drawn as means in a band from the least to the largest
 NUM_COLOURS = 8
 LOG_FROM = 30  # ratio of the largest to the least value above which an axis is logarithmic

@@ -47,7 +47,7 @@ class Log:
 
 
 def read_logs(texts: Iterable[str]) -> Log:
-    """Of a training's log files, oldest first; iterations that a resumed run repeats are taken from it."""
+    """Of a training's log files, oldest first; what came after the state from which a run was resumed is forgotten."""
     log = Log()
     for text in texts:
         data_set = ''
@@ -71,7 +71,7 @@ def _read_line(log: Log, line: str, data_set: str) -> str:
         _put(log, curve, _iteration_of_validation(log, curve), match[2])
         return data_set
     elif match := RESUMED.search(line):
-        log.last = _number(match[1])
+        _go_back(log, _number(match[1]))
     elif match := STAGE.search(line):
         _enter(log, match[1])
     elif match := OPTION.match(line):
@@ -79,6 +79,14 @@ def _read_line(log: Log, line: str, data_set: str) -> str:
     elif match := VERSIONS.search(line):
         log.versions = match[1]
     return ''
+
+
+def _go_back(log: Log, iteration: int) -> None:
+    """To the state from which a run is resumed."""
+    log.last = iteration
+    for curve in (*log.steps.values(), *(curve for by_set in log.validation.values() for curve in by_set.values())):
+        for later in [i for i in curve if i > iteration]:
+            del curve[later]
 
 
 def _enter(log: Log, stage: str) -> None:
