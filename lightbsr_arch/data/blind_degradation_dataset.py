@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 
 from .. import config
 from ..basicsr_compat import SampleIndex
-from ..degradations import KERNEL_SIZE, compress_jpeg, degrade, parse_degradation
+from ..degradations import KERNEL_SIZE, Degradation, compress_jpeg, degrade, parse_degradation
 
 NO_IMAGE = '{} cannot be read as an image: it is empty, cut off or of another format. Replace or remove it'
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
@@ -132,30 +132,15 @@ class BlindDegradationDataset(Dataset):
         rng = np.random.default_rng((options.seed, getattr(index, 'epoch', 0), getattr(index, 'position', int(index))))
         patches = [random_crop(rng, image, options.gt_size) for _ in range(options.num_patches)]
         patches = flip_and_rotate(rng, np.stack(patches), options.use_hflip, options.use_rot)
-        sample = {'gt': to_tensor(patches), 'gt_path': self.path(name)} | self._draw_degradation(rng)
-        return self._finish(sample) | {'lq_path': self.path(name)} if options.pairs else sample
+        sample = {'gt': to_tensor(patches), 'gt_path': self.path(name)} | _draw(self.degradation, rng)
+        return _finish(sample, options.scale) | {'lq_path': self.path(name)} if options.pairs else sample
 
     def _test_sample(self, image: np.ndarray, name: str) -> dict[str, Any]:
         if self.options.center_crop is not None:
             image = center_crop(image, self.options.center_crop)
-        height, width = (size - size % self.options.scale for size in image.shape[:2])
         stem = os.path.splitext(os.path.basename(name))[0]
-        rng = np.random.default_rng(zlib.crc32(f'{stem} {self.degradation.label}'.encode()))
-        sample = {'gt': to_tensor(image[None, :height, :width])} | self._draw_degradation(rng)
-        return self._finish(sample) | {'lq_path': self.path(name), 'gt_path': self.path(name)}
-
-    def _draw_degradation(self, rng: np.random.Generator) -> dict[str, Any]:
-        drawn = {'kernel': self.degradation.sample_kernels(rng, 1)[0],
-                 'noise': self.degradation.sample_noise(rng, 1)[0], 'noise_seed': int(rng.integers(2**62))}
-        quality = self.degradation.sample_jpeg(rng)
-        return drawn if quality is None else drawn | {'jpeg': quality}
-
-    def _finish(self, sample: dict[str, Any]) -> dict[str, Any]:
-        generator = torch.Generator().manual_seed(sample.pop('noise_seed'))
-        lq = degrade(sample['gt'], sample['kernel'][None], self.options.scale, sample['noise'], generator)[0]
-        if 'jpeg' in sample:
-            lq = compress_jpeg(lq, sample['jpeg'])
-        return sample | {'lq': lq, 'gt': sample['gt'][0]}
+        return (degraded(image, stem, self.degradation, self.options.scale)
+                | {'lq_path': self.path(name), 'gt_path': self.path(name)})
 
     def path(self, name: str) -> str:
         return os.path.join(self.options.dataroot_gt, name)
@@ -167,6 +152,36 @@ class BlindDegradationDataset(Dataset):
         else:
             content = FileClient('disk').get(self.path(name))
         return cv2.cvtColor(decode_image(content, self.path(name)), cv2.COLOR_BGR2RGB)
+
+
+def degraded(image: np.ndarray, stem: str, degradation: Degradation, scale: int) -> dict[str, Any]:
+    """What a test makes of an image: `lq`, `gt`, `kernel`, `noise` and, where it is compressed, `jpeg`.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, cut at the bottom and right to a multiple of the scale.
+        stem: Its name without folder and suffix, from which, with the degradation's label, all is drawn.
+
+    Raises:
+        ValueError: an image too small to be blurred.
+    """
+    height, width = (size - size % scale for size in image.shape[:2])
+    rng = np.random.default_rng(zlib.crc32(f'{stem} {degradation.label}'.encode()))
+    return _finish({'gt': to_tensor(image[None, :height, :width])} | _draw(degradation, rng), scale)
+
+
+def _draw(degradation: Degradation, rng: np.random.Generator) -> dict[str, Any]:
+    drawn = {'kernel': degradation.sample_kernels(rng, 1)[0], 'noise': degradation.sample_noise(rng, 1)[0],
+             'noise_seed': int(rng.integers(2**62))}
+    quality = degradation.sample_jpeg(rng)
+    return drawn if quality is None else drawn | {'jpeg': quality}
+
+
+def _finish(sample: dict[str, Any], scale: int) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(sample.pop('noise_seed'))
+    lq = degrade(sample['gt'], sample['kernel'][None], scale, sample['noise'], generator)[0]
+    if 'jpeg' in sample:
+        lq = compress_jpeg(lq, sample['jpeg'])
+    return sample | {'lq': lq, 'gt': sample['gt'][0]}
 
 
 def warn(message: str) -> None:
