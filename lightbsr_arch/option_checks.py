@@ -160,6 +160,9 @@ def check_crops(opt: Options) -> None:
         for root in [name for name in section if str(name).startswith('dataroot')]:
             if section[root] is None:
                 raise ValueError(f'datasets.{key}: {root} is empty: name a folder')
+        most = section.get('max_unreadable', 0)
+        if not isinstance(most, int) or most < 0:
+            raise ValueError(f'datasets: {key}: max_unreadable must be 0 or more, got {most!r}')
         if 'dataroot_lq' in section and section.get('gt_size', 0) % opt['scale']:
             raise ValueError(f'datasets.{key}: gt_size ({section["gt_size"]}) must be a multiple of the scale ({opt["scale"]})')
 

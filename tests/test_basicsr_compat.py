@@ -3,7 +3,9 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 import pickle
+import shutil
 import subprocess
 import sys
 import threading
@@ -605,6 +607,71 @@ def pairs(images: Path, tmp_path: Path) -> Options:
         'name': 'pairs', 'type': 'PairedImageDataset', 'dataroot_gt': str(images), 'dataroot_lq': str(tmp_path / 'lq'),
         'io_backend': {'type': 'disk'}, 'gt_size': 16, 'use_hflip': True, 'use_rot': True, 'batch_size_per_gpu': 2, 'num_worker_per_gpu': 0}
     return opt
+
+
+def spoil(path: Path, how: str) -> None:
+    content = path.read_bytes()
+    if how == 'of another size':
+        cv2.imwrite(str(path), np.zeros((20, 28, 3), np.uint8))
+    else:
+        path.write_bytes({'empty': b'', 'cut off': content[:len(content) // 2], 'text': b'no image'}[how])
+
+
+UNREADABLE, ODD = 'cannot be read as an image', 'Scale mismatches. GT (80, 96) is not 4x multiplication of LQ (20, 28)'
+
+
+@pytest.mark.parametrize('how, num_worker, message', [
+    ('empty', 0, UNREADABLE), ('cut off', 0, UNREADABLE), ('cut off', 1, UNREADABLE), ('of another size', 0, ODD)])
+def test_an_unusable_image_of_basicsrs_data_sets_is_named_and_replaced(how: str, num_worker: int, message: str, pairs: Options,
+                                                                       tmp_path: Path, run_cli: Callable,
+                                                                       capfd: pytest.CaptureFixture) -> None:
+    pairs['datasets'] = {'train': pairs['datasets']['train'] | {'batch_size_per_gpu': 6, 'num_worker_per_gpu': num_worker}}
+    spoil(tmp_path / 'lq/image_2.png', how)
+    assert run_cli('train', '-opt', tiny.write(pairs, tmp_path)) == 0
+    lines = [line for line in capfd.readouterr().err.splitlines() if 'Another image takes its place' in line]
+    named = 'images/image_2.png' if message is ODD else 'lq/image_2.png'  # pairs are known by their GT
+    assert 1 <= len(lines) <= 4 and named in lines[0] and message in lines[0]
+    spoil(tmp_path / 'lq/image_3.png', how)
+    opt = pairs | {'datasets': {'train': pairs['datasets']['train'] | {'max_unreadable': 1}}}
+    assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 1
+    error = capfd.readouterr().err.splitlines()[-1]
+    assert 'image_2.png' in error and 'image_3.png' in error and ('max_unreadable' in error or '2 of 6 images' in error)
+
+
+def test_images_come_in_the_order_of_their_names(pairs: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the disk's is."""
+    scan = os.scandir
+    monkeypatch.setattr(os, 'scandir', lambda path: sorted(scan(path), key=lambda entry: entry.name, reverse=True))
+    dataset = basicsr.train.build_dataset(pairs['datasets']['train'] | {'phase': 'train', 'scale': 4, 'seed': 0})
+    assert [Path(entry['lq_path']).name for entry in dataset.dataset.paths] == [f'image_{i}.png' for i in range(6)]
+
+
+def test_the_replacement_is_drawn_as_at_its_own_place(pairs: Options, tmp_path: Path) -> None:
+    section = pairs['datasets']['train'] | {'phase': 'train', 'scale': 4, 'seed': 0}
+    index = basicsr_compat.SampleIndex
+    whole = basicsr.train.build_dataset(section)[index(3, 1, 7)]
+    spoil(tmp_path / 'lq/image_2.png', 'cut off')
+    flawed = basicsr.train.build_dataset(section)
+    for _ in range(2):  # at the second time without reading the flawed one
+        assert torch.equal(flawed[index(2, 1, 7)]['lq'], whole['lq'])
+
+
+@pytest.mark.parametrize('how, message', [
+    ('text', '1 of 6 images cannot be used: {}/photos/image_2.png'),
+    ('cut off', '{}/photos/image_2.png cannot be read'), ('none', 'datasets: photos holds no images')])
+def test_an_unusable_validation_image_of_basicsrs_data_sets_is_named(how: str, message: str, pairs: Options, tmp_path: Path,
+                                                                     run_cli: Callable, capfd: pytest.CaptureFixture) -> None:
+    """What can be seen without decoding all images is said before the run."""
+    photos = tmp_path / 'photos'
+    pairs['datasets']['val'], pairs['val'] = LR_ALONE | {'dataroot_lq': str(photos)}, {'val_freq': 1}
+    if how == 'none':
+        photos.mkdir()
+    else:
+        shutil.copytree(tmp_path / 'lq', photos)
+        spoil(photos / 'image_2.png', how)
+    assert run_cli('train', '-opt', tiny.write(pairs, tmp_path)) == 1
+    assert message.format(tmp_path) in capfd.readouterr().err.splitlines()[-1]
+    assert (tmp_path / 'experiments').exists() == (how == 'cut off')
 
 
 LR_ALONE = {'name': 'photos', 'type': 'SingleImageDataset', 'dataroot_lq': 'lq', 'io_backend': {'type': 'disk'}}

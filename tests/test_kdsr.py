@@ -200,6 +200,19 @@ def test_real_world_chain_runs_and_resumes(images: Path, tmp_path: Path, run_cli
     assert "was trained with BasicSR's real-world degradation" in capfd.readouterr().err
 
 
+def test_a_broken_image_is_replaced_in_real_world_training(images: Path, tmp_path: Path, run_cli: Callable[..., int],
+                                                           capfd: pytest.CaptureFixture) -> None:
+    content = (images / 'image_2.png').read_bytes()
+    (images / 'image_2.png').write_bytes(content[:len(content) // 2])
+    opt = real_options(images, 'KDSRTeacherModel', {})
+    opt['datasets'].pop('val')
+    assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 0
+    assert f'{images}/image_2.png cannot be read as an image' in capfd.readouterr().err
+    opt['datasets']['train']['max_unreadable'] = 0
+    assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 1
+    assert 'more than 0 images (max_unreadable) cannot be used: ' in capfd.readouterr().err.splitlines()[-1]
+
+
 def test_pool_keeps_pairs_together_and_its_size() -> None:
     torch.manual_seed(0)
     pool = RealWorldSynthesis({'queue_size': 4, 'datasets': {'train': {'batch_size_per_gpu': 2}}}, torch.device('cpu'))

@@ -9,17 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import distributed, loading, options, output, resuming, runs, saving, training, validation
+from . import distributed, images, loading, options, output, resuming, runs, saving, training, validation
 from .distributed import gather, share_gradients
 from .dry_steps import dry_run, stages, warnings_alone
+from .images import NO_IMAGE, Replacements, UnusableImage, decode_image, list_some, max_unreadable
 from .imports import prepare_import
 from .loading import SampleIndex, current_epoch
 from .output import reset_logger, show_progress
 from .resuming import load_resume_state
-from .runs import rehearse, run_test
+from .runs import plain_errors, rehearse, run_test
 from .saving import plain, saved_steps
 
-__all__ = ['SampleIndex', 'apply', 'current_epoch', 'dry_run', 'gather', 'load_resume_state', 'plain', 'prepare_import',
+__all__ = ['NO_IMAGE', 'Replacements', 'SampleIndex', 'UnusableImage', 'apply', 'current_epoch', 'decode_image', 'dry_run',
+           'gather', 'list_some', 'load_resume_state', 'max_unreadable', 'plain', 'plain_errors', 'prepare_import',
            'rehearse', 'reset_logger', 'run_test', 'saved_steps', 'share_gradients', 'show_progress', 'stages',
            'warnings_alone']
 
@@ -33,7 +35,8 @@ def apply(prepare_options: Callable[[dict[str, Any]], None] = lambda opt: None) 
     import basicsr.train
     if getattr(basicsr.train, '_lightbsr_arch', False):
         return
-    for patch in (options.read_option_files, options.suggest_registered_names, loading.position_samples,
+    for patch in (images.name_broken_images, images.name_mismatched_pairs, images.sort_files, options.read_option_files,
+                  options.suggest_registered_names, loading.position_samples,
                   loading.count_whole_batches, loading.prepare_workers, loading.forward_prefetch_errors, loading.share_lmdb,
                   training.average_buffers, training.reach_warmup_rate, training.blur_any_strides, training.offer_adamw,
                   training.compress_by_whole_quality, training.stop_at_nan,
