@@ -95,7 +95,7 @@ def test_fp16_finds_its_scale_without_counting_a_step(images: Path, make: Callab
     model.stepper.scaler = torch.amp.GradScaler('cpu', init_scale=2.0**60)
     before = everything(model)
     model.optimize_parameters(1)
-    assert changed(before, everything(model)) == [] and model.num_skipped == 0
+    assert changed(before, everything(model)) == [] and model.stepper.num_skipped == 0
     assert model.stepper.scaler.get_scale() == 2.0**59
 
 
@@ -210,13 +210,13 @@ def test_a_step_that_is_not_finite_leaves_no_trace(options: Callable, spoil: Cal
     spoil(model)
     model.feed_data(batch)
     model.optimize_parameters(2)
-    assert changed(before, everything(model)) == [] and model.num_skipped == 1
+    assert changed(before, everything(model)) == [] and model.stepper.num_skipped == 1
     line = next(line for line in capfd.readouterr().err.splitlines() if 'skipped' in line)
     assert 'Step 2 is skipped' in line and named in line and 'image_0.png' in line and 'image_1.png' in line
     model.losses['pixel_opt'] = loss
     if spoil is spoil_loss:
         model.optimize_parameters(3)
-        assert changed(before, everything(model)) and model.num_skipped == 0
+        assert changed(before, everything(model)) and model.stepper.num_skipped == 0
 
 
 def test_too_many_in_a_row_end_the_run_with_a_state_from_before(images: Path, make: Callable) -> None:

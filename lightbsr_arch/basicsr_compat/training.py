@@ -89,7 +89,7 @@ def stop_at_nan() -> None:
     def build_model(opt: Options) -> Any:
         model = build(opt)
         step = model.optimize_parameters
-        if hasattr(model, 'num_skipped'):
+        if hasattr(model, 'stepper'):
             return model
 
         def optimize_parameters(current_iter: int) -> None:

@@ -99,7 +99,6 @@ class BlindSRModel(SRModel):
                                      if 'degradation' in section else None)
         self.stage: Optional[Stage] = None
         self.stepper = Stepper(self.step_options, self.device)
-        self.num_skipped = 0  # in a row
         self._prepare_network(section)
         if (self.opt.get('val') or {}).get('idr_statistics'):
             self.idr_validation = self._start_idr_validation()
@@ -199,15 +198,14 @@ class BlindSRModel(SRModel):
         before = Memory(self.moved_by_a_step())
         self.before_step()
         losses, statistics = self.compute_gradients(stage)
-        unsound = self.stepper.step(self.optimizer_g, losses)
-        if unsound is None:
-            self.num_skipped = 0
+        self.stepper.step(self.optimizer_g, losses)
+        if self.stepper.unsound is None:
             self.after_step()
             if self.ema_decay > 0:
                 self.model_ema(self.ema_decay)
         else:
             before.restore()
-            self.skip(current_iter, unsound)
+            self.skip(f'Step {current_iter}', self.stepper, current_iter)
         self.log_dict = self.reduce_loss_dict(OrderedDict(losses | statistics))
 
     def compute_gradients(self, stage: Stage) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -237,22 +235,21 @@ class BlindSRModel(SRModel):
         """What forward passes change, besides the gradients: BatchNorm's statistics and the like."""
         return list(self.get_bare_model(self.net_g).buffers())
 
-    def skip(self, current_iter: int, unsound: str) -> None:
+    def skip(self, name: str, stepper: Stepper, current_iter: int) -> None:
         """Reports a step that did not count; too many in a row end the run, with a state to go on from.
 
         Raises:
             ValueError: `train.max_skipped` steps in a row.
         """
-        if self.stepper.is_overflow(unsound):
+        if stepper.is_overflow():
             return
-        self.num_skipped += 1
-        get_root_logger().warning(f'Step {current_iter} is skipped: {unsound} not finite. '
+        get_root_logger().warning(f'{name} is skipped: {stepper.unsound} not finite. '
                                   f'Images: {", ".join(self.images or ["unknown"])}')
-        if self.num_skipped == self.step_options.max_skipped:
+        if stepper.num_skipped == self.step_options.max_skipped:
             self.save(current_epoch(), current_iter)
-            raise ValueError(f'{self.num_skipped} steps in a row had losses or gradients that are not finite ({unsound}): lower '
-                             f'the learning rate or look at the images named above. The state before them is saved as '
-                             f'{current_iter}.state')
+            raise ValueError(f'{stepper.num_skipped} steps in a row had losses or gradients that are not finite '
+                             f'({stepper.unsound}): lower the learning rate or look at the images named above. The state '
+                             f'before them is saved as {current_iter}.state')
 
     def get_current_log(self) -> dict[str, float]:
         """BasicSR writes these, but not the learning rate, to TensorBoard."""
