@@ -576,6 +576,26 @@ def test_a_loss_that_is_no_number_ends_a_run(images: Path, tmp_path: Path, run_c
     assert saved and saved[0] < 8 and not (tmp_path / 'experiments/edsr/models/net_g_latest.pth').exists()
 
 
+def test_spoilt_weights_are_not_saved(images: Path, tmp_path: Path, run_cli: Callable, monkeypatch: pytest.MonkeyPatch,
+                                      capfd: pytest.CaptureFixture) -> None:
+    """An infinite gradient: the loss of that step is finite."""
+    forward = EDSR.forward
+
+    def spoilt(self: EDSR, lq: torch.Tensor) -> torch.Tensor:
+        sr = forward(self, lq)
+        if sr.requires_grad:
+            sr.register_hook(lambda gradient: gradient * float('inf'))
+        return sr
+
+    monkeypatch.setattr(EDSR, 'forward', spoilt)
+    opt = edsr(images, 8)
+    opt['logger']['save_checkpoint_freq'] = 1
+    assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 1
+    error = capfd.readouterr().err.splitlines()[-1]
+    assert 'tensors of net_g, such as ' in error and 'are not finite at iteration 1 and are not saved: look for flawed' in error
+    assert list((tmp_path / 'experiments/edsr/models').iterdir()) == list((tmp_path / 'experiments/edsr/training_states').iterdir()) == []
+
+
 def test_jpeg_quality_may_be_a_fraction() -> None:
     image = np.random.default_rng(0).random((16, 16, 3), np.float32)
     compressed = degradations.add_jpg_compression(image, 30.4)

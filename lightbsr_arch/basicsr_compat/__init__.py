@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import distributed, images, loading, options, output, resuming, runs, saving, training, validation
-from .distributed import gather, share_gradients
+from .distributed import gather, gather_objects, share_gradients
 from .dry_steps import dry_run, stages, warnings_alone
 from .images import NO_IMAGE, Replacements, UnusableImage, decode_image, list_some, max_unreadable
 from .imports import prepare_import
@@ -19,11 +19,12 @@ from .output import reset_logger, show_progress
 from .resuming import load_resume_state
 from .runs import plain_errors, rehearse, run_test
 from .saving import plain, saved_steps
+from .validation import agree_on_buffers, own_part
 
-__all__ = ['NO_IMAGE', 'Replacements', 'SampleIndex', 'UnusableImage', 'apply', 'current_epoch', 'decode_image', 'dry_run',
-           'gather', 'list_some', 'load_resume_state', 'max_unreadable', 'plain', 'plain_errors', 'prepare_import',
-           'rehearse', 'reset_logger', 'run_test', 'saved_steps', 'share_gradients', 'show_progress', 'stages',
-           'warnings_alone']
+__all__ = ['NO_IMAGE', 'Replacements', 'SampleIndex', 'UnusableImage', 'agree_on_buffers', 'apply', 'current_epoch',
+           'decode_image', 'dry_run', 'gather', 'gather_objects', 'list_some', 'load_resume_state', 'max_unreadable',
+           'own_part', 'plain', 'plain_errors', 'prepare_import', 'rehearse', 'reset_logger', 'run_test', 'saved_steps',
+           'share_gradients', 'show_progress', 'stages', 'warnings_alone']
 
 
 def apply(prepare_options: Callable[[dict[str, Any]], None] = lambda opt: None) -> None:

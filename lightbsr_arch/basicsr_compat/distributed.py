@@ -81,6 +81,15 @@ def gather(tensor: torch.Tensor) -> torch.Tensor:
     return torch.cat(parts)
 
 
+def gather_objects(value: Any) -> list[Any]:
+    """What each process gives, in their order; the same in each."""
+    if not distributed.is_initialized():
+        return [value]
+    values = [None] * distributed.get_world_size()
+    distributed.all_gather_object(values, value)
+    return values
+
+
 def share_gradients(net: nn.Module, opt: dict[str, Any]) -> nn.Module:
     """Wraps a network so that all processes have the mean gradients of what trains now; unwrapped where nothing does.
 

@@ -1,10 +1,12 @@
 """What the blind methods share: degrading on the device, training in stages, averages, validation by stage."""
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import fields
+from statistics import fmean
 from typing import Any, Optional
 
 import torch
@@ -15,11 +17,11 @@ from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ..basicsr_compat import current_epoch, plain, share_gradients
+from ..basicsr_compat import agree_on_buffers, current_epoch, gather_objects, own_part, plain, share_gradients
 from ..config import Stage, StepOptions, build, suggest
 from ..degradations import degrade, parse_degradation
 from . import stages
-from .idr_validation import IDRValidation
+from .idr_validation import IDRValidation, in_turn
 from .real_world import DATASET as REAL_WORLD
 from .real_world import RealWorldSynthesis
 from .stepping import Memory, Stepper
@@ -243,8 +245,8 @@ class BlindSRModel(SRModel):
         """
         if stepper.is_overflow():
             return
-        get_root_logger().warning(f'{name} is skipped: {stepper.unsound} not finite. '
-                                  f'Images: {", ".join(self.images or ["unknown"])}')
+        images = itertools.chain.from_iterable(gather_objects(self.images or ['unknown']))
+        get_root_logger().warning(f'{name} is skipped: {stepper.unsound} not finite. Images: {", ".join(images)}')
         if stepper.num_skipped == self.step_options.max_skipped:
             self.save(current_epoch(), current_iter)
             raise ValueError(f'{stepper.num_skipped} steps in a row had losses or gradients that are not finite '
@@ -297,13 +299,15 @@ class BlindSRModel(SRModel):
 
     @torch.no_grad()
     def _validate_idr(self, dataloader: DataLoader) -> dict[str, float]:
+        agree_on_buffers(self)
         net = self.evaluation_network()
-        rows: list[dict[str, Tensor]] = []
-        for data in dataloader:
+        rows: list[dict[str, float]] = []
+        for data in own_part(self.opt, dataloader):
             self.feed_data(data)
-            rows.append(self.evaluate_idr(net))
+            rows.append({key: value.item() for key, value in self.evaluate_idr(net).items()})
             self._collect_idr(net)
-        return {key: torch.stack([row[key] for row in rows]).mean().item() for key in rows[0]}
+        rows = in_turn(gather_objects(rows))
+        return {key: fmean(row[key] for row in rows) for key in rows[0]}
 
     def _collect_idr(self, net: nn.Module) -> None:
         if self.idr_validation is not None:
