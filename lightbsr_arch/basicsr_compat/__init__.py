@@ -36,15 +36,17 @@ def apply(prepare_options: Callable[[dict[str, Any]], None] = lambda opt: None) 
     import basicsr.train
     if getattr(basicsr.train, '_lightbsr_arch', False):
         return
-    for patch in (images.name_broken_images, images.name_mismatched_pairs, images.sort_files, options.read_option_files,
+    for patch in (images.name_broken_images, images.name_mismatched_pairs, images.sort_files,
+                  images.take_luma_of_bgr, options.read_option_files,
                   options.suggest_registered_names, loading.position_samples,
-                  loading.count_whole_batches, loading.prepare_workers, loading.forward_prefetch_errors, loading.share_lmdb,
+                  loading.count_whole_batches, loading.prepare_workers, loading.start_workers_once,
+                  loading.forward_prefetch_errors, loading.share_lmdb,
                   training.average_buffers, training.reach_warmup_rate, training.blur_any_strides, training.offer_adamw,
                   training.compress_by_whole_quality, training.stop_at_nan,
                   saving.save_whole_files, saving.load_named_weights, resuming.resume_anywhere, resuming.seed_each_step,
                   resuming.seed_samples, distributed.start_processes_anywhere, distributed.wrap_anywhere,
                   validation.validate_together, runs.refuse_untrained_test, runs.keep_other_runs_out, runs.save_before_stopping,
-                  runs.rehearse_before_archiving, output.hush, output.start_wandb):
+                  runs.rehearse_before_archiving, output.hush, output.start_wandb, output.keep_tracebacks):
         patch()
     options.hook_options(prepare_options)
     basicsr.train._lightbsr_arch = True

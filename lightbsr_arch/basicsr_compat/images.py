@@ -146,6 +146,13 @@ def sort_files() -> None:
     data_util.scandir = sorted_scandir
 
 
+def take_luma_of_bgr() -> None:
+    """`SingleImageDataset` with `color: y`: Y is wrong by up to 0.1, that of RGB taken of BGR."""
+    from basicsr.data import single_image_dataset
+    from basicsr.utils import bgr2ycbcr
+    single_image_dataset.rgb2ycbcr = bgr2ycbcr
+
+
 def data_modules(name: str) -> Iterator[ModuleType]:
     """BasicSR's modules of data sets that have imported a function."""
     for module in list(sys.modules):

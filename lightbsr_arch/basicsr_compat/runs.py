@@ -193,6 +193,11 @@ def plain_errors() -> Iterator[None]:
         yield
     except KeyError as error:
         raise ValueError(f'the option file lacks the key {error}') from error
+    except FileNotFoundError as error:
+        if error.filename is None:
+            raise
+        raise ValueError(f'there is no {os.path.abspath(error.filename)}: set data_root at the top of the option file, or on the '
+                         'command line: --force_yml data_root=FOLDER (datasets/README.md tells how to prepare data)') from error
     except (AssertionError, NotImplementedError) as error:
         raise ValueError(str(error)) from error
 
