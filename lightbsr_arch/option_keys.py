@@ -36,7 +36,7 @@ FIXED = {'dist_params': ('backend', 'port'), 'logger.wandb': ('project', 'resume
 
 DATASETS = {
     'Dataset': ('name', 'type', 'phase', 'scale', 'batch_size_per_gpu', 'num_worker_per_gpu', 'dataset_enlarge_ratio',
-                'use_shuffle', 'prefetch_mode', 'num_prefetch_queue', 'pin_memory', 'persistent_workers'),
+                'use_shuffle', 'prefetch_mode', 'num_prefetch_queue', 'pin_memory', 'persistent_workers', 'max_unreadable'),
     'PairedImageDataset': ('dataroot_gt', 'dataroot_lq', 'io_backend', 'meta_info_file', 'filename_tmpl', 'mean', 'std',
                            'color', *CROPS),
     'SingleImageDataset': ('dataroot_lq', 'io_backend', 'meta_info_file', 'mean', 'std', 'color'),

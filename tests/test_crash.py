@@ -16,6 +16,7 @@ import torch
 
 from lightbsr_arch import basicsr_compat, checkpoints
 from lightbsr_arch.basicsr_compat import validation
+from lightbsr_arch.models.blind_sr_model import BlindSRModel
 from tests import tiny_options as tiny
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -133,6 +134,39 @@ def test_a_run_on_a_full_disk_stops_with_an_error(small_disk: Path, images: Path
         torch.load(small_disk / f'experiments/full/training_states/{step}.state')
         torch.load(small_disk / f'experiments/full/models/net_g_{step}.pth')
     assert not list(small_disk.rglob('*.tmp'))
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(small_disk: Path, images: Path, run_cli: Any, monkeypatch: pytest.MonkeyPatch,
+                                                     capfd: pytest.CaptureFixture, tmp_path: Path) -> None:
+    """Not by permissions, which are nothing to an administrator."""
+    monkeypatch.setattr(checkpoints.files, 'PAUSES', (0, 0))
+    path = str(small_disk / 'net.pth')
+    checkpoints.write({'params': {'w': torch.ones(3)}}, path)
+    subprocess.run(['mount', '-o', 'remount,ro', str(small_disk)], check=True)
+    with pytest.raises(OSError, match='net.pth could not be written, what was saved before is kept.*Read-only'):
+        checkpoints.write({'params': {'w': torch.zeros(3)}}, path)
+    assert checkpoints.read(path).state_dict['w'].tolist() == [1, 1, 1] and os.listdir(small_disk) == ['net.pth']
+    options = tiny.write(tiny.teacher(images), tmp_path)
+    monkeypatch.chdir(small_disk)
+    assert run_cli('train', '-opt', options) == 1
+    err = capfd.readouterr().err
+    assert 'Read-only file system' in err.splitlines()[-1] and 'Traceback' not in err
+
+
+def test_a_folder_that_vanishes_during_a_run_stops_it(images: Path, run_cli: Any, monkeypatch: pytest.MonkeyPatch,
+                                                      capfd: pytest.CaptureFixture, tmp_path: Path) -> None:
+    monkeypatch.setattr(checkpoints.files, 'PAUSES', (0, 0))
+    run, step = tmp_path / 'experiments/teacher', BlindSRModel.optimize_parameters
+
+    def lose_folder(self: BlindSRModel, iteration: int) -> None:
+        step(self, iteration)
+        if iteration == 3:
+            (run / 'models').rename(run / 'elsewhere')
+
+    monkeypatch.setattr(BlindSRModel, 'optimize_parameters', lose_folder)
+    assert run_cli('train', '-opt', tiny.write(tiny.teacher(images), tmp_path)) == 1
+    assert 'net_g_4.pth could not be written, what was saved before is kept' in capfd.readouterr().err.splitlines()[-1]
+    assert basicsr_compat.saved_steps(str(run / 'training_states')) == [2]  # no state without its weights
 
 
 def cut(path: Path) -> None:

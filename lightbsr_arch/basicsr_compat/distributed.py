@@ -82,6 +82,15 @@ def gather(tensor: torch.Tensor) -> torch.Tensor:
     return torch.cat(parts)
 
 
+def gather_objects(value: Any) -> list[Any]:
+    """What each process gives, in their order; the same in each."""
+    if not distributed.is_initialized():
+        return [value]
+    values = [None] * distributed.get_world_size()
+    distributed.all_gather_object(values, value)
+    return values
+
+
 def largest_of_all(opt: dict[str, Any]) -> Callable[[int], int]:
     """A function that gives the largest of the numbers that the processes call it with; all must call it.
 

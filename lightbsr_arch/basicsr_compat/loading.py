@@ -123,6 +123,16 @@ def stop_soon(number: int, frame: Any) -> None:
     signal.alarm(30)
 
 
+def start_workers_once() -> None:
+    """Loading processes are started twice for the first epoch; with `prefetch_mode: cpu` the first ones stay and load as well."""
+    from basicsr.data.prefetch_dataloader import CPUPrefetcher
+
+    def init(self: CPUPrefetcher, loader: Any) -> None:
+        self.ori_loader, self.loader = loader, iter(())  # each epoch begins with reset()
+
+    CPUPrefetcher.__init__ = init
+
+
 def forward_prefetch_errors() -> None:
     """With `prefetch_mode: cpu` an unreadable image hangs the run for ever: the reading thread dies unnoticed."""
     from basicsr.data.prefetch_dataloader import PrefetchGenerator

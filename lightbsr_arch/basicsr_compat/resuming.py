@@ -1,6 +1,7 @@
 """A run that goes on where it stopped, bit for bit."""
 from __future__ import annotations
 
+import functools
 import glob
 import os
 import random
@@ -14,6 +15,7 @@ from torch.utils.data import Dataset
 
 from .. import checkpoints
 from .distributed import told_by_first
+from .images import Replacements, UnusableImage, max_unreadable
 from .loading import SampleIndex
 from .saving import saved_steps
 
@@ -153,24 +155,35 @@ def seed_all(*numbers: int) -> None:
 
 
 class SeededSamples(Dataset):
-    """A data set whose random draws depend on the sample's place in the run alone, and which leaves the global state."""
+    """A data set whose random draws depend on the sample's place in the run alone, and which leaves the global state.
+
+    The next image takes the place of one that cannot be used, up to the section's `max_unreadable`.
+    """
 
     def __init__(self, dataset: Dataset, seed: int) -> None:
         self.dataset, self.seed = dataset, seed
         self.opt = dataset.opt
+        self.replacements = Replacements(self.opt['name'], max_unreadable(dataset))
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, index: SampleIndex | int) -> Any:
         before = random.getstate(), np.random.get_state(), torch.get_rng_state()
-        seed_all(self.seed, getattr(index, 'epoch', 0), getattr(index, 'position', int(index)))
+        place = getattr(index, 'epoch', 0), getattr(index, 'position', int(index))
         try:
-            return self.dataset[index]
+            return self.replacements.find(functools.partial(self._draw, place), index, len(self))
         finally:
             random.setstate(before[0])
             np.random.set_state(before[1])
             torch.set_rng_state(before[2])
+
+    def _draw(self, place: tuple[int, int], index: int) -> Any:
+        seed_all(self.seed, *place)
+        try:
+            return self.dataset[index]
+        except OSError as error:
+            raise UnusableImage(f'{error.filename} cannot be read: {error.strerror or error}') from error
 
 
 def seed_samples() -> None:

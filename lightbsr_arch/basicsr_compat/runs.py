@@ -171,33 +171,52 @@ def rehearse(opt: Options) -> None:
     Raises:
         ValueError: what is wrong with the options; BasicSR itself has bare KeyErrors and the like.
     """
-    import basicsr.test
-    import basicsr.train
     from basicsr.utils import set_random_seed
     try:
-        if opt['is_train']:
-            quiet = logging.getLogger('basicsr')
-            train_loader, _, val_loaders, _, _ = basicsr.train.create_train_val_dataloader(opt, quiet)
-            train_loader.dataset[0]
-            for loader in val_loaders:
-                check_metrics(opt, loader.dataset)
-            basicsr.train.build_model(opt)
-        else:
-            for section in opt['datasets'].values():
-                check_metrics(opt, basicsr.test.build_dataset(section))
-            basicsr.test.build_model(opt)
-    except KeyError as error:
-        raise ValueError(f'the option file lacks the key {error}') from error
-    except (AssertionError, NotImplementedError) as error:
-        raise ValueError(str(error)) from error
+        with plain_errors():
+            _build_all(opt)
     finally:
         reset_logger()
         set_random_seed(opt['manual_seed'] + opt['rank'])
 
 
+def _build_all(opt: Options) -> None:
+    import basicsr.test
+    import basicsr.train
+    if opt['is_train']:
+        quiet = logging.getLogger('basicsr')
+        train_loader, _, val_loaders, _, _ = basicsr.train.create_train_val_dataloader(opt, quiet)
+        train_loader.dataset[0]
+        for loader in val_loaders:
+            check_metrics(opt, loader.dataset)
+        basicsr.train.build_model(opt)
+    else:
+        for section in opt['datasets'].values():
+            check_metrics(opt, basicsr.test.build_dataset(section))
+        basicsr.test.build_model(opt)
+
+
+@contextlib.contextmanager
+def plain_errors() -> Iterator[None]:
+    """BasicSR's errors in what it builds, as ValueErrors that say what is wrong."""
+    try:
+        yield
+    except KeyError as error:
+        raise ValueError(f'the option file lacks the key {error}') from error
+    except FileNotFoundError as error:
+        if error.filename is None:
+            raise
+        raise ValueError(f'there is no {os.path.abspath(error.filename)}: set data_root at the top of the option file, or on the '
+                         'command line: --force_yml data_root=FOLDER (datasets/README.md tells how to prepare data)') from error
+    except (AssertionError, NotImplementedError) as error:
+        raise ValueError(str(error)) from error
+
+
 def check_metrics(opt: Options, dataset: Any) -> None:
-    """Raises a ValueError where a metric compares with HR images that a data set has not."""
+    """Raises a ValueError where a metric compares with HR images that a data set has not, or where there are no images."""
     from basicsr.utils.registry import METRIC_REGISTRY
+    if len(dataset) == 0:
+        raise ValueError(f'datasets: {dataset.opt["name"]} holds no images')
     has_gt = 'gt' in dataset[0]
     for key, section in ((opt.get('val') or {}).get('metrics') or {}).items():
         if not has_gt and 'img2' in inspect.signature(METRIC_REGISTRY.get(section['type'])).parameters:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import os
 from typing import Any
 
@@ -113,13 +114,15 @@ def agree_on_buffers(self: Any) -> None:
 
 
 def measure(metrics: Options, images: Options, path: str) -> list[float]:
-    """Raises a ValueError where an image cannot be measured, as by NIQE one that is smaller than its blocks."""
+    """Raises a ValueError where an image cannot be measured, as by NIQE or SSIM one that is smaller than their blocks."""
     from basicsr.metrics import calculate_metric
     pair = {'img': images['result']} | ({'img2': images['gt']} if 'gt' in images else {})
     values = []
     for key, section in metrics.items():
         try:
             values.append(float(calculate_metric(pair, section)))
+            if math.isnan(values[-1]):  # SSIM, of less than its window
+                raise ValueError('the result is not a number')
         except (RuntimeError, ValueError, AssertionError) as error:  # LinAlgError is a ValueError
             height, width = images['result'].shape[:2]
             raise ValueError(f'val.metrics.{key} cannot measure the image of {width}x{height} pixels made of {path}: '

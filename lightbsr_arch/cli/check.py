@@ -120,13 +120,13 @@ def check_dataset(section: Options, thorough: bool, report: Report) -> int:
 
 def attempt(step: Callable[..., Any], opt: Options, report: Report) -> Any:
     """What a step gives, or None and an error in the report."""
+    from ..basicsr_compat import plain_errors
     try:
-        return step(opt)
-    except KeyError as error:
-        report.error(f'the option file lacks the key {error}')
+        with plain_errors():
+            return step(opt)
     except OSError as error:
         report.error(f'{error.filename}: {error.strerror}' if error.filename else str(error))
-    except (ValueError, AssertionError, NotImplementedError) as error:
+    except ValueError as error:
         report.error(str(error))
     return None
 

@@ -13,6 +13,7 @@ from .arguments import make_parser
 
 SECTIONS = {'train': ('datasets', 'network_g', 'path', 'train', 'logger'),
             'test': ('datasets', 'network_g', 'path', 'val')}
+OTHER_VERBS = {'grids': 'idr', 'maps': 'robustness', 'runs': 'sweep'}  # by a key that their files have
 VALUES = ('name', 'model_type', 'scale', 'num_gpu')
 PLACES = ('experiments_root', 'results_root', 'models', 'training_states', 'log', 'visualization')
 
@@ -61,6 +62,9 @@ def check_outline(path: str, verb: str, overrides: Sequence[str] = ()) -> str:
     except OSError as error:
         raise ValueError(f'cannot read the option file {path} (-opt): {error.strerror}') from error
     opt = option_files.override(content, overrides) if isinstance(content, dict) else {}
+    for key, other in OTHER_VERBS.items():
+        if key in opt and 'model_type' not in opt:
+            raise ValueError(f'{path} is a file for `basicsr {other}`, neither a training nor a test')
     for key in (*VALUES, *SECTIONS[verb]):
         if opt.get(key) is None:
             raise ValueError(f'{path}: {key!r} is missing')

@@ -35,7 +35,9 @@ def run(arguments: list[str]) -> int:
 
 def refuse_unusable_images(opt: dict[str, Any]) -> None:
     """The cheap part of `basicsr check` that the run itself does not do."""
-    from ..data.blind_degradation_dataset import BlindDegradationDataset
+    from basicsr.data import build_dataset
+
+    from ..basicsr_compat import plain_errors, warnings_alone
     from ..data.inspection import refuse_unusable
-    refuse_unusable([BlindDegradationDataset(section) for section in opt['datasets'].values()
-                     if section['type'] == BlindDegradationDataset.__name__])
+    with plain_errors(), warnings_alone():
+        refuse_unusable([build_dataset(section) for section in opt['datasets'].values()])
