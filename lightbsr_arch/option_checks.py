@@ -248,8 +248,8 @@ def check_prefetching(opt: Options) -> None:
 def check_device(opt: Options) -> None:
     """AssertionError: Torch not compiled with CUDA enabled."""
     if opt['model_type'] in NEED_A_GPU and opt['num_gpu'] == 0:
-        raise ValueError(f'model_type: {opt["model_type"]} works on a GPU alone; on a CPU, LightBSRStudentModel, KDSRTeacherModel, '
-                         f'KDSRStudentModel and KDSRGANStudentModel train on {REAL_WORLD} too, and SRModel tests')
+        raise ValueError(f'model_type: {opt["model_type"]} works on a GPU alone; on a CPU, KDSRTeacherModel, '
+                         f'KDSRStudentModel and KDSRGANStudentModel train on {REAL_WORLD}, and SRModel tests such networks')
 
 
 def check_names(opt: Options) -> None:

@@ -84,7 +84,7 @@ WRONG_OPTIONS = [
     ('datasets:train:prefetch_mode', 'cuda', "datasets.train.prefetch_mode must be ~, cpu, or on a GPU cuda, got 'cuda'"),
     ('datasets:val_2', {'type': 'BlindDegradationDataset', 'name': 'val_sigma1.2', 'dataroot_gt': '.', 'degradation': {'sigma': 3}},
      'several sets to validate or test with are named val_sigma1.2, and their figures and images would be mixed'),
-    ('model_type', 'RealESRGANModel', 'RealESRGANModel works on a GPU alone; on a CPU, LightBSRStudentModel, KDSRTeacherModel'),
+    ('model_type', 'RealESRGANModel', 'RealESRGANModel works on a GPU alone; on a CPU, KDSRTeacherModel'),
     ('datasets:train:num_patches', 1, 'set datasets.train.num_patches to 2 or more'),
     ('datasets:train:degradation', 'setting3', "unknown degradation 'setting3'"),
     ('datasets:train:degradation', {'sigmas': 1.2}, "degradation: unknown key 'sigmas'"),

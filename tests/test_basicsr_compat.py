@@ -255,6 +255,17 @@ def test_an_epoch_starts_its_loading_processes_once() -> None:
     assert [prefetcher.next() for _ in range(3)] == [1, 2, None] and loader.num_start == 1
 
 
+def test_samples_are_the_same_however_they_are_loaded(pairs: Options, tmp_path: Path, run_cli: Callable) -> None:
+    """By the training's process, by one of their own, or ahead in a thread."""
+    weights = []
+    for loading in ({}, {'num_worker_per_gpu': 1}, {'num_worker_per_gpu': 1, 'prefetch_mode': 'cpu'}):
+        opt = pairs | {'datasets': {'train': pairs['datasets']['train'] | loading}}
+        assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 0
+        weights.append(torch.load(tmp_path / 'experiments/edsr/models/net_g_latest.pth')['params'])
+    for other in weights[1:]:
+        assert all(torch.equal(other[key], value) for key, value in weights[0].items())
+
+
 def test_luma_is_that_of_bgr(images: Path) -> None:
     section = {'name': 'photos', 'type': 'SingleImageDataset', 'phase': 'val', 'dataroot_lq': str(images), 'color': 'y'}
     luma = build_dataset(section | {'io_backend': {'type': 'disk'}})[0]['lq'][0].numpy()

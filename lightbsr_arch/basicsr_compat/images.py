@@ -43,12 +43,12 @@ class Replacements:
         if not -num <= index < num:
             raise IndexError(index)
         for offset in range(num):
-            place = (index + offset) % num if offset else index
-            if place % num not in self.unusable:
+            place = (index + offset) % num
+            if place not in self.unusable:
                 try:
-                    return read(place)
+                    return read(place if offset else index)  # as it came, it may know more of itself
                 except UnusableImage as error:
-                    self._note(place % num, str(error))
+                    self._note(place, str(error))
         raise ValueError(f'datasets: {self.name}: none of the images can be used: {list_some(self.unusable.values())}')
 
     def _note(self, index: int, problem: str) -> None:
