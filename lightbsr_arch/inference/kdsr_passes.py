@@ -19,9 +19,9 @@ class KDSRPasses:
     def __init__(self, network: KDSR) -> None:
         self.network = network
         num_feat = network.trunk.head.out_channels
-        self.extract = Cost(halo=1, values=4 * num_feat)
-        self.block = Cost(halo=2, values=6 * num_feat)
-        self.summarise = Cost(halo=3, values=10 * num_feat)
+        self.extract = Cost(halo=1, values=2 * num_feat + 16)
+        self.block = Cost(halo=2, values=9 * num_feat)
+        self.summarise = Cost(halo=3, values=13 * num_feat)
         self.reconstruct = reconstruction(network.scale, num_feat)
         self.costs = (self.extract, self.block, self.summarise, self.reconstruct)
         self.map_values = 2 * num_feat

@@ -6,7 +6,6 @@ completed. All else is local, so that a block is one pass.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Optional
 
 from torch import Tensor
@@ -29,12 +28,12 @@ class LightBSRPasses:
             raise ValueError('a LightBSR with idr_noise cannot be run in tiles: its noise belongs to the whole image')
         self.network = network
         num_feat = network.trunk.head.out_channels
-        self.estimate = Cost(halo=12, values=128)
-        self.convert = Cost(halo=1, values=40)
-        self.correct = Cost(halo=2, values=64)
-        self.extract = Cost(halo=1, values=4 * num_feat)
-        self.adapt = Cost(halo=6, values=9 * num_feat)
-        self.close = Cost(halo=10, values=10 * num_feat)
+        self.estimate = Cost(halo=12, values=80)
+        self.convert = Cost(halo=1, values=50)
+        self.correct = Cost(halo=2, values=70)
+        self.extract = Cost(halo=1, values=2 * num_feat + 16)
+        self.adapt = Cost(halo=6, values=10 * num_feat)
+        self.close = Cost(halo=10, values=12 * num_feat)
         self.reconstruct = reconstruction(network.scale, num_feat)
         self.costs = (self.estimate, self.convert, self.correct, self.extract, self.adapt, self.close, self.reconstruct)
         self.map_values = 3 * num_feat + 16
@@ -72,7 +71,8 @@ class LightBSRPasses:
                spatial: Optional[FeatureMap]) -> FeatureMap:
         y = x
         for block in group.blocks[:-1]:
-            adapt = partial(block, channel=channel, mean=y.mean)
-            y = work.store(self.adapt, lambda y, spatial: adapt(y, spatial=spatial), y, spatial)
-        adapt = partial(group.blocks[-1], channel=channel, mean=y.mean)
-        return work.store(self.close, lambda x, y, spatial: group.close(x, adapt(y, spatial=spatial)), x, y, spatial)
+            mean = y.mean
+            y = work.store(self.adapt, lambda y, spatial: block(y, channel, spatial, mean), y, spatial)
+        block, mean = group.blocks[-1], y.mean
+        return work.store(self.close, lambda x, y, spatial: group.close(x, block(y, channel, spatial, mean)),
+                          x, y, spatial)

@@ -6,7 +6,10 @@ on. The result is that of the whole image up to rounding.
 """
 from __future__ import annotations
 
+import errno
 import math
+import shutil
+import tempfile
 from collections.abc import Iterator
 from typing import Optional, Protocol
 
@@ -23,6 +26,7 @@ from .workspace import SMALLEST_SIDE, Cost, Workspace
 
 PASSES = {LightBSR: LightBSRPasses, KDSR: KDSRPasses}
 DECENT_SIDE = 64  # with smaller tiles than this halos cost more than a file does
+UNUSED = 1.25  # measured: memory that the allocator keeps between blocks in use, where the whole image is one tile
 
 
 class Passes(Protocol):
@@ -83,7 +87,7 @@ def needs_tiles(network: nn.Module, height: int, width: int, memory: int) -> boo
     """
     passes = _passes(network)
     values = max(cost.values for cost in passes.costs) + passes.map_values
-    return values * height * width * next(network.parameters()).dtype.itemsize > memory
+    return UNUSED * values * height * width * next(network.parameters()).dtype.itemsize > memory
 
 
 def _passes(network: nn.Module) -> Passes:
@@ -95,12 +99,21 @@ def _passes(network: nn.Module) -> Passes:
 
 
 def _plan(passes: Passes, height: int, width: int, memory: int, itemsize: int) -> tuple[int, bool]:
-    """Bytes for a tile, and whether feature maps lie in files."""
+    """Bytes for a tile, and whether feature maps lie in files.
+
+    Raises:
+        ValueError: too little memory. OSError: too little space on the disk.
+    """
     def tile_bytes(side: int) -> int:
         return itemsize * max((side + 2 * cost.halo)**2 * cost.values for cost in passes.costs)
     maps = itemsize * passes.map_values * height * width
     if memory < tile_bytes(SMALLEST_SIDE):
         raise ValueError(f'{memory / 2**20:.0f} MiB of memory are too few for tiles of this network: allow '
                          f'{math.ceil(tile_bytes(SMALLEST_SIDE) / 2**20)} MiB or more')
-    in_file = memory < maps + tile_bytes(DECENT_SIDE)
-    return (memory, True) if in_file else (memory - maps, False)
+    if memory >= maps + tile_bytes(DECENT_SIDE):
+        return memory - maps, False
+    free = shutil.disk_usage(tempfile.gettempdir()).free
+    if free < maps:
+        raise OSError(errno.ENOSPC, f'feature maps of {maps / 1e9:.1f} GB do not fit into {tempfile.gettempdir()}, which '
+                      f'has {free / 1e9:.1f} GB free: set TMPDIR to a folder with more space, or allow more memory')
+    return memory, True
