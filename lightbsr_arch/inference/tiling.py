@@ -50,8 +50,8 @@ def tiles(network: nn.Module, lq: np.ndarray | Tensor, memory: int, device: Opti
     Args:
         network: LightBSR or KDSR in evaluation mode.
         lq: RGB (3, H, W): uint8, uint16, or floating point in [0, 1].
-        memory: Bytes that tiles and feature maps may take in memory, besides the network, `lq` and what is made of the
-            result. Feature maps that do not fit go into temporary files in TMPDIR.
+        memory: Bytes that tiles and feature maps may take on the network's device, besides the network, `lq` and what
+            the caller makes of the result. Feature maps that do not fit go into temporary files in TMPDIR.
         device: The network is moved there; by default it stays where it is.
         dtype: Computes in this precision by autocast; by default in that of the network's parameters.
 
@@ -68,7 +68,7 @@ def tiles(network: nn.Module, lq: np.ndarray | Tensor, memory: int, device: Opti
     parameter = next(network.to(device or next(network.parameters()).device).parameters())
     picture = Picture(lq, parameter.device, parameter.dtype)
     height, width = lq.shape[1:]
-    tile_bytes, in_file = _plan(passes, height, width, memory, parameter.dtype.itemsize)
+    tile_bytes, in_file = _plan(passes, height, width, int(memory), parameter.dtype.itemsize)
     work = Workspace(height, width, tile_bytes, in_file, parameter.device, parameter.dtype, dtype or parameter.dtype)
     return _run(passes, work, picture)
 
