@@ -17,6 +17,7 @@ VERBS = {
     'idr': 'how well degradation representations tell degradations apart, and whether they are used',
     'robustness': 'maps of PSNR over blur and noise, in and out of the training range',
     'complexity': 'parameters, multiply-adds, latency and memory of networks',
+    'convert': "weights to safetensors, BasicSR's or a release's layout; networks to ONNX and TorchScript",
     'degrade': 'write the LR images of a setting for a folder of HR images',
 }
 NEXT_STEPS = """\

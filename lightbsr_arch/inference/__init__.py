@@ -1,0 +1,1 @@
+"""Networks at work: exported to other formats, and run by other programs."""
