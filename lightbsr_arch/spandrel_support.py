@@ -50,7 +50,7 @@ class BlindArchitecture(Architecture):
         """Raises CheckpointError for weights that are incomplete."""
         kwargs, state_dict = self._in_our_layout(state_dict)
         return ImageModelDescriptor(
-            self._network(**kwargs), state_dict, architecture=self, purpose='SR',
+            self._network(**kwargs).eval(), state_dict, architecture=self, purpose='SR',
             tags=[f'{kwargs[key]}{unit}' for key, unit in self._tags.items() if key in kwargs],
             supports_half=True, supports_bfloat16=True, scale=kwargs['scale'], input_channels=3, output_channels=3,
             # the degradation and every channel gate are averages over the image: tiles would see other ones each
