@@ -9,6 +9,7 @@ from typing import Any, Callable
 import numpy as np
 import pytest
 import torch
+from safetensors import torch as safetensors_torch
 from torch import Tensor, nn
 
 from lightbsr_arch import archs, checkpoints
@@ -148,9 +149,61 @@ def test_our_files_say_what_they_hold(tmp_path: Path) -> None:
 
 
 def test_a_file_without_a_name_is_not_loaded_by_name(tmp_path: Path) -> None:
-    checkpoints.write({'params': LightBSR(**TINY).state_dict()}, str(tmp_path / 'net.pth'))
+    checkpoints.write({'params': {'w': torch.zeros(1)}}, str(tmp_path / 'net.pth'))
     with pytest.raises(CheckpointError, match='net.pth does not say which network it holds'):
         checkpoints.load(str(tmp_path / 'net.pth'))
+
+
+# ---------------------------------------------------------------------------------------------- safetensors
+@pytest.mark.parametrize('notes', [{}, {'arch': 'LightBSR', 'kwargs': TINY | {'scale': 2, 'idr_noise': 1.0}},
+                                   {'arch': 'LightBSR', 'kwargs': TINY, 'degradation': {'sigma': [0.2, 4.0], 'theta': 'ü'}},
+                                   {'arch': 'LightBSR', 'kwargs': TINY, 'degradation': 'real-world'}], ids=str)
+def test_safetensors_hold_what_a_pth_holds(tmp_path: Path, notes: dict[str, Any]) -> None:
+    net, path = LightBSR(**TINY | {'scale': notes.get('kwargs', {}).get('scale', 4)}), str(tmp_path / 'net.safetensors')
+    checkpoints.write_safetensors(checkpoints.Checkpoint(net.state_dict(), **notes), path)
+    read = checkpoints.read(path)
+    assert same(read.state_dict, net.state_dict()) and os.listdir(tmp_path) == ['net.safetensors']
+    assert (read.arch, read.kwargs, read.degradation) == (notes.get('arch'), notes.get('kwargs', {}), notes.get('degradation'))
+    assert checkpoints.load(path)[0] == 'LightBSR'
+    safetensors_torch.load_model(net, path)  # the library's own reader
+
+
+def test_safetensors_of_the_same_content_are_the_same_bytes(tmp_path: Path) -> None:
+    net = LightBSR(**TINY)
+    contents = set()
+    for order in (1, -1) * 8:
+        state_dict, kwargs = (dict([*pairs.items()][::order]) for pairs in (net.state_dict(), TINY))
+        checkpoint = checkpoints.Checkpoint(state_dict, 'LightBSR', kwargs, {'sigma': [0.2, 4.0]})
+        checkpoints.write_safetensors(checkpoint, str(tmp_path / 'net.safetensors'))
+        contents.add((tmp_path / 'net.safetensors').read_bytes())
+    assert len(contents) == 1
+
+
+@pytest.mark.parametrize('metadata', [None, {'format': 'pt'}, {'lightbsr_arch': '{}'}, {'lightbsr_arch': '{"network": "LightBSR"}'}], ids=str)
+@pytest.mark.parametrize('layout', ['ours', 'release'])
+def test_safetensors_of_other_writers_are_recognised(tmp_path: Path, metadata: dict[str, str] | None, layout: str) -> None:
+    net, path = LightBSR(**TINY), str(tmp_path / 'net.safetensors')
+    state_dict = net.state_dict() if layout == 'ours' else checkpoints.to_upstream('LightBSR', net.state_dict())
+    safetensors_torch.save_file(state_dict, path, metadata)
+    arch, kwargs, found = checkpoints.load(path)
+    assert (arch, kwargs) == ('LightBSR', {'scale': 4} | TINY) and same(found, net.state_dict())
+
+
+@pytest.mark.parametrize('damage', [lambda b: b'', lambda b: b[:5], lambda b: b[:200], lambda b: b[:-1], lambda b: b'x' * 500,
+                                    lambda b: b.replace(b'\\"type\\":', b'\\"type\\"!')],
+                         ids=['empty', 'head', 'half', 'cut', 'other', 'notes'])
+def test_wrong_safetensors_are_refused_by_name(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / 'wrong.safetensors'
+    checkpoints.write_safetensors(checkpoints.Checkpoint(LightBSR(**TINY).state_dict(), 'LightBSR', TINY), str(path))
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(CheckpointError, match='wrong.safetensors cannot be read'):
+        checkpoints.load(str(path))
+
+
+def test_safetensors_have_no_averaged_weights(tmp_path: Path) -> None:
+    checkpoints.write_safetensors(checkpoints.Checkpoint({'w': torch.zeros(1)}), str(tmp_path / 'net.safetensors'))
+    with pytest.raises(CheckpointError, match="has no weights under 'params_ema'"):
+        checkpoints.read(str(tmp_path / 'net.safetensors'), 'params_ema')
 
 
 class Malicious:

@@ -18,9 +18,10 @@ ALLOWED = {
     'evaluation': {'option_files', 'data', 'degradations', 'checkpoints', 'inference', 'config'},
     'basicsr_compat': {'checkpoints', 'config', 'option_files'},
     'archs': {'degradations.resize'},
+    'spandrel_support': {'archs', 'checkpoints'},
     'losses': set(), 'degradations': set(), 'config': set(), 'option_files': set(), 'option_keys': set(), 'option_notes': set(), 'checkpoints': set(), '__init__': set(),
 }
-WITHOUT_BASICSR = {'archs', 'losses', 'degradations', 'config', 'option_files', 'option_keys', 'checkpoints', '__init__'}
+WITHOUT_BASICSR = {'archs', 'losses', 'degradations', 'config', 'option_files', 'option_keys', 'checkpoints', 'inference', 'spandrel_support', '__init__'}
 
 
 def imported(module: str, source: str) -> Iterator[str]:
@@ -85,6 +86,8 @@ def test_no_import_goes_the_wrong_way() -> None:
     ('data.stores', 'if True:\n    from ..models import stages', True),
     ('basicsr_compat', 'from . import archs', True),
     ('basicsr_compat', 'from . import checkpoints', False),
+    ('inference.export', 'from basicsr.archs import build_network', True),
+    ('spandrel_support', 'from .inference import export', True),
     ('config', 'from .degradations import degrade', True),
     ('__init__', 'from . import plugin', True),
 ])

@@ -89,10 +89,20 @@ class KDSRBlock(nn.Module):
 
 def dynamic_convolution(x: Tensor, weights: Tensor) -> Tensor:
     """Convolves each channel of each image of (B, C, H, W) with its own 3x3 kernel of (B, 9C)."""
+    if torch.jit.is_tracing():  # for export: a trace, and ONNX, fix the number of groups and so the batch
+        return shifted_products(x, weights)
     batch, channels, height, width = x.shape
     y = F.conv2d(x.reshape(1, batch * channels, height, width), weights.reshape(batch * channels, 1, 3, 3), padding=1,
                  groups=batch * channels)
     return y.reshape(x.shape)
+
+
+def shifted_products(x: Tensor, weights: Tensor) -> Tensor:
+    """`dynamic_convolution` as a sum over the kernel's 9 places, slower and without a group for each image."""
+    height, width = x.shape[-2:]
+    padded = F.pad(x, (1, 1, 1, 1))
+    kernels = weights.unflatten(1, (-1, 9))[..., None, None]
+    return sum(kernels[:, :, 3 * i + j] * padded[:, :, i:i + height, j:j + width] for i in range(3) for j in range(3))
 
 
 class KDSRTrunk(Trunk):

@@ -1,6 +1,8 @@
-"""Files of weights: reading, writing, and conversion from and to the releases' layout."""
+"""Files of weights: reading, writing, recognising, and conversion from and to the releases' layout."""
+from .detection import our_arch, our_arguments
 from .errors import CheckpointError
-from .files import Checkpoint, load, read, read_file, write
-from .upstream import from_upstream, to_upstream
+from .files import (NOTES_KEY, Checkpoint, load, read, read_file, read_named, replacing, write, write_safetensors)
+from .upstream import from_upstream, to_upstream, upstream_arch
 
-__all__ = ['Checkpoint', 'CheckpointError', 'from_upstream', 'load', 'read', 'read_file', 'to_upstream', 'write']
+__all__ = ['NOTES_KEY', 'Checkpoint', 'CheckpointError', 'from_upstream', 'load', 'our_arch', 'our_arguments', 'read',
+           'read_file', 'read_named', 'replacing', 'to_upstream', 'upstream_arch', 'write', 'write_safetensors']

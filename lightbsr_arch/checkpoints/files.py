@@ -2,17 +2,24 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pickle
 import time
-from dataclasses import dataclass
-from typing import Any, Optional
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Callable, Optional
 
+import safetensors.torch
 import torch
 from torch import Tensor
 
+from .detection import our_arch, our_arguments
 from .errors import CheckpointError
 from .upstream import from_upstream, upstream_arch
+
+
+NOTES_KEY = 'lightbsr_arch'  # in the metadata of formats that hold texts alone, as JSON
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,12 @@ class Checkpoint:
     kwargs: Optional[dict[str, Any]] = None
     degradation: Optional[dict[str, Any] | str] = None
 
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What a file says besides the weights: `network` (type and arguments) and `degradation`, where known."""
+        network = {} if self.arch is None else {'network': {'type': self.arch, **self.kwargs}}
+        return network | ({} if self.degradation is None else {'degradation': self.degradation})
+
 
 def load(path: str) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
     """Reads a checkpoint of this package or of a release; averaged (EMA) weights where there are any.
@@ -35,13 +48,29 @@ def load(path: str) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
         Arch name, its keyword arguments, state dict.
 
     Raises:
-        CheckpointError: unreadable, not a checkpoint, or a file that does not name its network.
+        CheckpointError: as `read_named`.
     """
-    checkpoint = read(path)
-    if checkpoint.arch is None:
-        raise CheckpointError(f'{path} does not say which network it holds: it was not written by lightbsr_arch, nor '
-                              'is it of a known release. Name the network in an option file (network_g) to load it')
+    checkpoint = read_named(path)
     return checkpoint.arch, checkpoint.kwargs, checkpoint.state_dict
+
+
+def read_named(path: str, param_key: Optional[str] = None) -> Checkpoint:
+    """As `read`, and a network of this package that the file does not name is recognised from its weights.
+
+    Raises:
+        CheckpointError: as `read`, or weights of an unnamed network that is none of this package's.
+    """
+    checkpoint = read(path, param_key)
+    if checkpoint.arch is not None:
+        return checkpoint
+    arch = our_arch(checkpoint.state_dict)
+    if arch is None:
+        raise CheckpointError(f'{path} does not say which network it holds, and its weights are not of LightBSR or KDSR, '
+                              'nor of their releases. Name the network in an option file (network_g) to load it')
+    try:
+        return replace(checkpoint, arch=arch, kwargs=our_arguments(arch, checkpoint.state_dict))
+    except CheckpointError as error:
+        raise CheckpointError(f'{path}: {error}') from None
 
 
 def read(path: str, param_key: Optional[str] = None) -> Checkpoint:
@@ -75,7 +104,7 @@ def read(path: str, param_key: Optional[str] = None) -> Checkpoint:
 
 
 def read_file(path: str) -> dict[str, Any]:
-    """A dictionary that torch wrote, of allow-listed contents.
+    """A dictionary that torch wrote, of allow-listed contents; or the like of a .safetensors file.
 
     Raises:
         CheckpointError: no such file, unreadable, or no dictionary.
@@ -83,14 +112,22 @@ def read_file(path: str) -> dict[str, Any]:
     if not os.path.isfile(path):
         raise CheckpointError(f'there is no file {path}')
     try:
+        if path.lower().endswith('.safetensors'):
+            return _read_safetensors(path)
         content = torch.load(path, map_location='cpu', weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError,
-            pickle.UnpicklingError) as error:  # torch's reader has many ways to stumble
+    except (RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError, pickle.UnpicklingError,
+            safetensors.SafetensorError) as error:  # torch's reader has many ways to stumble
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f'{path} cannot be read as a file of weights, it may be cut off: {reason}') from error
     if not isinstance(content, dict):
         raise CheckpointError(f'{path} holds a {type(content).__name__}, not a dictionary of weights')
     return content
+
+
+def _read_safetensors(path: str) -> dict[str, Any]:
+    with safetensors.safe_open(path, framework='pt') as file:
+        notes = json.loads((file.metadata() or {}).get(NOTES_KEY, '{}'))
+        return {**notes, 'params': {key: file.get_tensor(key) for key in file.keys()}}
 
 
 PAUSES = (1, 5)  # seconds before another try
@@ -102,9 +139,33 @@ def write(content: dict[str, Any], path: str) -> None:
     Raises:
         OSError: the disk is full, or the folder missing or not writable. What stood there before still stands.
     """
+    def save(temporary: str) -> None:
+        with open(temporary, 'wb') as file:
+            torch.save(content, file)
+    _write(save, path)
+
+
+def write_safetensors(checkpoint: Checkpoint, path: str) -> None:
+    """As `write`, in the safetensors format, with the notes in its metadata. The same content gives the same bytes.
+
+    Raises:
+        OSError: as `write`.
+    """
+    # one entry alone: safetensors writes several in a random order
+    metadata = {NOTES_KEY: json.dumps(checkpoint.notes, sort_keys=True)} if checkpoint.notes else None
+    content = safetensors.torch.save({k: v.contiguous() for k, v in checkpoint.state_dict.items()}, metadata)
+
+    def save(temporary: str) -> None:
+        with open(temporary, 'wb') as file:
+            file.write(content)
+    _write(save, path)
+
+
+def _write(save: Callable[[str], None], path: str) -> None:
     for pause in (*PAUSES, None):
         try:
-            _write_once(content, path)
+            with replacing(path) as temporary:
+                save(temporary)
             return
         except (OSError, RuntimeError) as error:  # torch turns some of the former into the latter
             if pause is None:
@@ -112,13 +173,14 @@ def write(content: dict[str, Any], path: str) -> None:
             time.sleep(pause)
 
 
-def _write_once(content: dict[str, Any], path: str) -> None:
+@contextlib.contextmanager
+def replacing(path: str) -> Iterator[str]:
+    """The name of a temporary file, to be written; at the end it takes the place of `path`, after an error it goes."""
     folder, name = os.path.split(os.path.abspath(path))
     temporary = os.path.join(folder, f'.{name}.{os.getpid()}.tmp')  # not tempfile's, which only its owner may read
     try:
-        with open(temporary, 'wb') as file:
-            torch.save(content, file)
-            file.flush()
+        yield temporary
+        with open(temporary, 'rb') as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:

@@ -7,6 +7,7 @@ from typing import Any, Iterable, Mapping, Optional
 import torch
 from torch import Tensor
 
+from .detection import count, our_arch, our_arguments
 from .errors import CheckpointError
 from .key_tables import kdsr_table, lightbsr_table
 
@@ -59,36 +60,28 @@ def to_upstream(arch: str, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor
     """The inverse of `from_upstream`; the mean shift's fixed layers are added, the PCA basis is left out.
 
     Raises:
-        CheckpointError: the releases have no such network.
+        CheckpointError: the releases have no such network, as an ablation is.
     """
     if arch not in ('LightBSR', 'LightBSRTeacher', 'KDSR', 'KDSRTeacher'):
         raise CheckpointError(f'the releases have no {arch}: LightBSR, LightBSRTeacher, KDSR and KDSRTeacher can be '
                               'converted')
-    try:
-        table = {ours: theirs for theirs, ours in _key_table(arch, _our_sizes(arch, state_dict)).items()}
-    except ValueError:
-        raise CheckpointError(f'this state dict is incomplete, or no {arch}') from None
+    if our_arch(state_dict) != arch:
+        raise CheckpointError(f'this state dict is incomplete, or no {arch}')
+    kwargs = our_arguments(arch, state_dict)
+    table = {ours: theirs for theirs, ours in _key_table(arch, kwargs).items()}
     mean = torch.tensor(DIV2K_MEAN)
     fixed = {f'G.{name}.{key}': value for name, bias in (('sub_mean', -mean), ('add_mean', mean))
              for key, value in (('weight', torch.eye(3).view(3, 3, 1, 1)), ('bias', bias))}
-    return fixed | _rename({k: v for k, v in state_dict.items() if k != 'pca_basis'}, table)
-
-
-def _our_sizes(arch: str, state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The sizes that a key table needs, of a network of ours."""
-    scale = {'scale': 4 if 'trunk.upsampler.4.weight' in state_dict else 2}
-    if arch.startswith('LightBSR'):
-        return scale | {'num_group': _count(state_dict, r'trunk\.groups\.(\d+)\.'),
-                        'num_block': _count(state_dict, r'trunk\.groups\.0\.blocks\.(\d+)\.')}
-    residual_blocks = [k for k in state_dict if re.fullmatch(r'estimator\.features\.\d+\.0\.weight', k)]
-    return scale | {'num_block': _count(state_dict, r'trunk\.blocks\.(\d+)\.'),
-                    'num_estimator_block': len(residual_blocks)}
+    converted = fixed | _rename({k: v for k, v in state_dict.items() if k != 'pca_basis'}, table)
+    if upstream_arch(converted) != arch or from_upstream(converted)[1] != kwargs:
+        raise CheckpointError(f'the releases have no such {arch}, with {kwargs}: it is one of this package alone')
+    return converted
 
 
 def _key_table(arch: str, sizes: Mapping[str, Any]) -> dict[str, str]:
     if arch.startswith('LightBSR'):
         return lightbsr_table(arch, sizes['scale'], sizes['num_group'], sizes['num_block'])
-    return kdsr_table(arch, sizes['scale'], sizes['num_block'], sizes['num_estimator_block'])
+    return kdsr_table(arch, sizes['scale'], sizes['num_block'], sizes.get('num_estimator_block', 0))  # no estimator
 
 
 def _rename(state_dict: Mapping[str, Tensor], table: Mapping[str, str]) -> dict[str, Tensor]:
@@ -102,11 +95,6 @@ def _rename(state_dict: Mapping[str, Tensor], table: Mapping[str, str]) -> dict[
     return renamed
 
 
-def _count(keys: Iterable[str], pattern: str) -> int:
-    """One more than the largest index that `pattern` finds."""
-    return 1 + max(int(match[1]) for match in (re.match(pattern, key) for key in keys) if match)
-
-
 def _read_scale(state_dict: Mapping[str, Tensor]) -> int:
     factor = state_dict['G.tail.0.0.weight'].shape[0] // state_dict['G.head.0.weight'].shape[0]
     return 3 if factor == 9 else 4 if 'G.tail.0.2.weight' in state_dict else 2
@@ -114,12 +102,12 @@ def _read_scale(state_dict: Mapping[str, Tensor]) -> int:
 
 def _read_lightbsr(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
     """Behind the groups stands a convolution, behind a group's blocks a ConvNeXt block and a convolution."""
-    return {'num_group': _count(state_dict, r'G\.body\.(\d+)\.') - 1,
-            'num_block': _count(state_dict, r'G\.body\.0\.body\.(\d+)\.') - 2}
+    return {'num_group': count(state_dict, r'G\.body\.(\d+)\.') - 1,
+            'num_block': count(state_dict, r'G\.body\.0\.body\.(\d+)\.') - 2}
 
 
 def _read_kdsr(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
-    return {'num_block': _count(state_dict, r'G\.body\.0\.body\.(\d+)\.'),
+    return {'num_block': count(state_dict, r'G\.body\.0\.body\.(\d+)\.'),
             'num_estimator_block': len([k for k in state_dict if re.fullmatch(r'E(_st)?\.E\.\d+\.body\.0\.weight', k)])}
 
 

@@ -21,6 +21,7 @@ VERBS = {
     'compare': 'draw a picture of crops of LR, methods and HR, with PSNR',
     'report': 'one HTML page of tables, curves and before/after sliders',
     'ui': 'a page in the browser to try an image on',
+    'convert': "weights to safetensors, BasicSR's or a release's layout; networks to ONNX and TorchScript",
     'degrade': 'write the LR images of a setting for a folder of HR images',
 }
 NEXT_STEPS = """\
