@@ -99,14 +99,17 @@ def settings(parsed: argparse.Namespace) -> Settings:
 
 
 # ---------------------------------------------------------------------------------------------------------- measuring
-def run(script: str, pairs: Iterable[Pair], asked: Settings) -> dict[str, Any]:
+def run(script: str, pairs: Iterable[Pair], asked: Settings, rows: Optional[list[dict[str, Any]]] = None) -> dict[str, Any]:
     """Measures pair after pair, prints a table, writes JSON; returns what it holds.
+
+    Args:
+        rows: Where the figures of each pair are put as soon as they are there, for those who want them before the next.
 
     Raises:
         ValueError: the two ways of a pair disagree.
     """
     rates = {'plain': matmul_rate(asked, torch.float32), 'ours': matmul_rate(asked, asked.dtype)}
-    rows = []
+    rows = [] if rows is None else rows
     for pair in pairs:
         if asked.only in pair.name:
             rows.append(measure(pair, asked, rates))
