@@ -19,7 +19,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     keywords='blind super-resolution, image restoration, BasicSR, LightBSR, KDSR',
-    packages=[*find_packages(include=['lightbsr_arch', 'lightbsr_arch.*']), 'lightbsr_arch.options'],
+    packages=[*find_packages(include=['lightbsr_arch', 'lightbsr_arch.*']), 'lightbsr_arch.options', 'lightbsr_arch.weights'],
     package_dir={'lightbsr_arch.options': 'options'},
     package_data={'lightbsr_arch.evaluation': ['*.yml'], 'lightbsr_arch.evaluation.report': ['page.*'],
                   'lightbsr_arch.weights': ['*.safetensors', '*.md'],
