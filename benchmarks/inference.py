@@ -46,14 +46,13 @@ def make_pair(name: str, size: tuple[int, int], batch: int, asked: Settings) -> 
     net = complexity.build(section).to(asked.device)
     layers, upscale = plain.Layers.of(net), ours(net, asked)
     lq = torch.rand(batch, 3, *size, device=asked.device)
-    multiply_adds = batch * complexity.count(section, size).multiply_adds
 
     def plainly() -> Tensor:
         with torch.no_grad():
             return PLAIN[name](layers, lq)
     return Pair(f'{name} {size[0]}x{size[1]} batch {batch}', plainly, lambda: upscale(lq),
                 lambda: spread_error(upscale(lq), plainly()), asked.tolerance(1e-4, 0.1), batch,
-                dict.fromkeys(pairs.WAYS, multiply_adds))
+                lambda: dict.fromkeys(pairs.WAYS, batch * complexity.count(section, size).multiply_adds))
 
 
 def all_pairs(asked: Settings) -> Iterator[Pair]:

@@ -9,7 +9,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Optional
 
 import torch
@@ -32,7 +32,7 @@ class Pair:
     disagreement: Does it in both ways and says by how much they differ, as a share of the plain results.
     tolerance: How much they may.
     num_image: Images that are done at once.
-    multiply_adds: Of each way; left out where they are beside the point.
+    multiply_adds: Counts those of each way; left out where they are beside the point.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Pair:
     disagreement: Callable[[], float]
     tolerance: float
     num_image: int
-    multiply_adds: Mapping[str, float] = field(default_factory=dict)
+    multiply_adds: Callable[[], Mapping[str, float]] = dict
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,7 @@ def measure(pair: Pair, asked: Settings, rates: Mapping[str, Mapping[str, float]
     disagreement = pair.disagreement()
     if not disagreement <= pair.tolerance:  # NaN, too
         raise ValueError(f'{pair.name}: the two ways disagree by {disagreement:.2g}, more than {pair.tolerance:g}')
+    multiply_adds = pair.multiply_adds()
     works = {way: getattr(pair, way) for way in WAYS}
     peaks = {way: peak_memory(work, asked.device) for way, work in works.items()}  # warms up, too
     rounds = [{way: timed(work, asked.device) for way, work in works.items()} for _ in range(asked.repeats)]
@@ -136,7 +137,7 @@ def measure(pair: Pair, asked: Settings, rates: Mapping[str, Mapping[str, float]
         row[f'{way}_peak_bytes'] = peaks[way]
         for clock in CLOCKS:
             row |= _speed(f'{way}_{clock}', statistics.median(times[way][clock] for times in rounds), pair.num_image,
-                          pair.multiply_adds.get(way), rates[way][clock])
+                          multiply_adds.get(way), rates[way][clock])
     for clock in CLOCKS:
         row[f'{clock}_ratio'] = statistics.median(times['plain'][clock] / times['ours'][clock] for times in rounds)
     return row

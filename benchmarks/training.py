@@ -209,10 +209,6 @@ def with_gradient(params: Iterable[tuple[str, Tensor]]) -> Losses:
     return {name: p.grad for name, p in params if p.grad is not None and p.grad.any()}
 
 
-def worst_disagreement(plain: tuple[Losses, Losses], ours: tuple[Losses, Losses]) -> float:
-    return max(norm_error(*both) for both in zip(ours, plain))
-
-
 # -------------------------------------------------------------------------------------------------------------- pairs
 def make_pair(name: str, model: BlindSRModel, reference: PlainTeacher | PlainStudent, batch: Batch, number: int,
               asked: Settings) -> Pair:
@@ -223,15 +219,19 @@ def make_pair(name: str, model: BlindSRModel, reference: PlainTeacher | PlainStu
         feed(model, batch)
         model.optimize_parameters(number + 1)
 
-    def gradients() -> dict[str, tuple[Losses, Losses]]:
-        return {'plain': plain_gradients(reference, batch, stage), 'ours': our_gradients(model, batch, stage)}
+    gradients = {'plain': lambda: plain_gradients(reference, batch, stage),
+                 'ours': lambda: our_gradients(model, batch, stage)}
+
+    def disagreement() -> float:
+        losses, grads = zip(*(work() for work in gradients.values()))
+        return max(norm_error(ours, plain) for plain, ours in (losses, grads))
+
+    def multiply_adds() -> dict[str, float]:
+        return {} if asked.compile else {way: pairs.count_multiply_adds(work) for way, work in gradients.items()}
     model.update_learning_rate(number + 1)
-    counts = {} if asked.compile else {
-        'plain': pairs.count_multiply_adds(lambda: plain_gradients(reference, batch, stage)),
-        'ours': pairs.count_multiply_adds(lambda: our_gradients(model, batch, stage))}
     size = 'x'.join(map(str, batch.lq.shape[-2:]))
     return Pair(f'{name} stage {number + 1} {size} batch {len(batch.lq)}', lambda: reference.step(batch, stage), ours,
-                lambda: worst_disagreement(**gradients()), asked.tolerance(1e-3, 0.3), len(batch.lq), counts)
+                disagreement, asked.tolerance(1e-3, 0.3), len(batch.lq), multiply_adds)
 
 
 def all_pairs(asked: Settings) -> Iterator[Pair]:
