@@ -22,7 +22,7 @@ $(VENV)/.installed: setup.py constraints.txt
 	$(PIP) torch numpy cython setuptools wheel
 	$(PIP) --no-deps torchvision
 	$(PIP) --no-build-isolation basicsr
-	$(PIP) --no-build-isolation --editable '.[test,eval]'
+	$(PIP) --no-build-isolation --editable '.[test,eval,onnx,spandrel,ui]'
 	touch $@
 
 clean:

@@ -22,6 +22,7 @@ PATHS_OF_BASICSR = {'experiments_root', 'results_root', 'models', 'training_stat
 SET_BY_BASICSR = {'dist', 'rank', 'world_size', 'auto_resume', 'is_train'}
 EXPANDED = ('benchmarks', 'degradations')  # to sections of a benchmark and a degradation each
 REAL_WORLD = 'RealESRGANDataset'
+NEED_A_GPU = ('RealESRNetModel', 'RealESRGANModel')
 OPTIMIZERS = {'Adam': torch.optim.Adam, 'AdamW': torch.optim.AdamW}
 SCHEDULERS = {'MultiStepLR': lr_scheduler.MultiStepRestartLR, 'MultiStepRestartLR': lr_scheduler.MultiStepRestartLR,
               'CosineAnnealingRestartLR': lr_scheduler.CosineAnnealingRestartLR}
@@ -36,6 +37,7 @@ def check_options(opt: Options) -> None:
     """
     require_keys(opt)
     check_path_keys(opt)
+    check_device(opt)
     check_pairs(opt)
     check_idr_statistics(opt)
     refuse_unknown_keys(opt)
@@ -160,8 +162,14 @@ def check_crops(opt: Options) -> None:
         for root in [name for name in section if str(name).startswith('dataroot')]:
             if section[root] is None:
                 raise ValueError(f'datasets.{key}: {root} is empty: name a folder')
-        if 'dataroot_lq' in section and section.get('gt_size', 0) % opt['scale']:
-            raise ValueError(f'datasets.{key}: gt_size ({section["gt_size"]}) must be a multiple of the scale ({opt["scale"]})')
+        most = section.get('max_unreadable', 0)
+        if not isinstance(most, int) or most < 0:
+            raise ValueError(f'datasets: {key}: max_unreadable must be 0 or more, got {most!r}')
+        gt_size = section.get('gt_size', 0)
+        if 'dataroot_lq' in section and not isinstance(gt_size, int):
+            raise ValueError(f'datasets.{key}: gt_size must be a whole number, got {gt_size!r}')
+        if 'dataroot_lq' in section and gt_size % opt['scale']:
+            raise ValueError(f'datasets.{key}: gt_size ({gt_size}) must be a multiple of the scale ({opt["scale"]})')
 
 
 def check_schedule(opt: Options) -> None:
@@ -224,10 +232,33 @@ def check_arguments(where: str, section: Any, find: Callable[[str], Callable]) -
 
 
 def check_prefetching(opt: Options) -> None:
-    """BasicSR answers after it has renamed the older run's folder."""
-    mode = opt['datasets'].get('train', {}).get('prefetch_mode')
+    """BasicSR answers after it has renamed the older run's folder, or not at all."""
+    section = opt['datasets'].get('train', {})
+    mode = section.get('prefetch_mode')
     if mode not in (None, 'cpu', 'cuda') or mode == 'cuda' and not torch.cuda.is_available():
         raise ValueError(f'datasets.train.prefetch_mode must be ~, cpu, or on a GPU cuda, got {mode!r}')
+    if mode == 'cuda' and not section.get('pin_memory'):
+        raise ValueError('datasets.train: prefetch_mode: cuda needs pin_memory: true')
+    if mode == 'cpu' and not section['num_worker_per_gpu']:
+        raise ValueError('datasets.train: with prefetch_mode: cpu, a thread would draw samples from the random numbers of the '
+                         'training beside it, each time in another order: set num_worker_per_gpu to 1 or more, or '
+                         'prefetch_mode: ~')
+
+
+def check_device(opt: Options) -> None:
+    """AssertionError: Torch not compiled with CUDA enabled."""
+    if opt['model_type'] in NEED_A_GPU and opt['num_gpu'] == 0:
+        raise ValueError(f'model_type: {opt["model_type"]} works on a GPU alone; on a CPU, KDSRTeacherModel, '
+                         f'KDSRStudentModel and KDSRGANStudentModel train on {REAL_WORLD}, and SRModel tests such networks')
+
+
+def check_names(opt: Options) -> None:
+    """Figures, best weights and images are kept by the names of data sets, once benchmarks are written out."""
+    names = [section.get('name') for section in opt['datasets'].values() if section['phase'] != 'train']
+    twice = sorted({str(name) for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f'datasets: several sets to validate or test with are named {", ".join(twice)}, and their figures and '
+                         'images would be mixed: give each a name of its own')
 
 
 def check_pairs(opt: Options) -> None:

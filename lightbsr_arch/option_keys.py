@@ -13,8 +13,8 @@ CROPS = ('gt_size', 'use_hflip', 'use_rot')
 VIDEO = ('dataroot_gt', 'dataroot_lq', 'meta_info_file', 'io_backend', 'num_frame')
 
 TOP = {
-    'BaseModel': ('name', 'model_type', 'scale', 'num_gpu', 'manual_seed', 'data_root', 'datasets', 'path', 'train', 'val',
-                  'logger', 'dist_params', 'find_unused_parameters'),
+    'BaseModel': ('name', 'model_type', 'scale', 'num_gpu', 'manual_seed', 'data_root', 'output_root', 'datasets', 'path',
+                  'train', 'val', 'logger', 'dist_params', 'find_unused_parameters'),
     'RealESRNetModel': (*REAL_WORLD, 'gt_usm'),
     'RealESRGANModel': (*REAL_WORLD, 'l1_gt_usm', 'percep_gt_usm', 'gan_gt_usm')}
 TRAIN = {
@@ -36,7 +36,7 @@ FIXED = {'dist_params': ('backend', 'port'), 'logger.wandb': ('project', 'resume
 
 DATASETS = {
     'Dataset': ('name', 'type', 'phase', 'scale', 'batch_size_per_gpu', 'num_worker_per_gpu', 'dataset_enlarge_ratio',
-                'use_shuffle', 'prefetch_mode', 'num_prefetch_queue', 'pin_memory', 'persistent_workers'),
+                'use_shuffle', 'prefetch_mode', 'num_prefetch_queue', 'pin_memory', 'persistent_workers', 'max_unreadable'),
     'PairedImageDataset': ('dataroot_gt', 'dataroot_lq', 'io_backend', 'meta_info_file', 'filename_tmpl', 'mean', 'std',
                            'color', *CROPS),
     'SingleImageDataset': ('dataroot_lq', 'io_backend', 'meta_info_file', 'mean', 'std', 'color'),

@@ -9,6 +9,7 @@ from typing import Any
 from basicsr.utils import registry
 
 Options = dict[str, Any]
+MOST_LEFT = 0.02
 
 
 def notes(opt: Options, num_images: int) -> Iterator[str]:
@@ -38,10 +39,17 @@ def _on_lengths(opt: Options) -> Iterator[str]:
                'only its end is validated')
     if train.get('warmup_iter', -1) > total:
         yield f'train.warmup_iter ({train["warmup_iter"]}) is longer than the run ({total} iterations)'
+    yield from _on_the_average(train, total)
+
+
+def _on_the_average(train: Options, total: int) -> Iterator[str]:
+    """It begins at the first weights, which are random; a small part of them spoils it."""
     decay = train.get('ema_decay') or 0
-    if decay >= 1 or decay > 0 and 1 / (1 - decay) > total:
-        yield (f'train.ema_decay ({decay}) averages over some {1 / max(1 - decay, 1e-9):.0f} iterations, but the run has '
-               f'{total}: the average will be close to the first weights')
+    length = sum(stage['iterations'] for stage in train.get('stages') or () if stage['trains'] == 'all') or total
+    left = min(decay, 1)**length
+    if left > MOST_LEFT:
+        yield (f'train.ema_decay ({decay}): after {length} iterations of all weights, {left:.0%} of the average is still what '
+               f'they began with: take {MOST_LEFT**(1 / length):.4g} or less')
 
 
 def _on_batches(opt: Options, num_images: int) -> Iterator[str]:

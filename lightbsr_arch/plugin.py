@@ -37,8 +37,9 @@ def prepare_options(opt: dict[str, Any]) -> None:
     from .data.test_sets import expand_datasets
     from .evaluation.perceptual_metrics import prepare_metrics
     from .models.stages import complete_total_iter
-    from .option_checks import check_options
+    from .option_checks import check_names, check_options
     check_options(opt)
     prepare_metrics((opt.get('val') or {}).get('metrics') or {})
     expand_datasets(opt)
+    check_names(opt)
     complete_total_iter(opt)

@@ -3,7 +3,9 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 import pickle
+import shutil
 import subprocess
 import sys
 import threading
@@ -31,6 +33,8 @@ from basicsr.utils.logger import get_root_logger
 from torch import nn
 
 from lightbsr_arch import archs, basicsr_compat, checkpoints, plugin
+from lightbsr_arch.basicsr_compat import loading, runs
+from lightbsr_arch.basicsr_compat import saving as saving_module
 from tests import tiny_options as tiny
 
 Options = dict[str, Any]
@@ -232,6 +236,38 @@ def test_an_error_in_the_prefetching_thread_arrives() -> None:
     reader.join(timeout=20)  # without an answer it waits for ever
     assert [str(error) for error in caught] == ['unreadable']
     assert list(PrefetchDataLoader(1, dataset=torch.arange(3))) == [0, 1, 2]
+
+
+def test_an_epoch_starts_its_loading_processes_once() -> None:
+    class Loader(list):
+        num_start = 0
+
+        def __iter__(self) -> Any:
+            self.num_start += 1
+            return super().__iter__()
+
+    loader = Loader([1, 2])
+    prefetcher = basicsr.train.CPUPrefetcher(loader)
+    prefetcher.reset()
+    assert [prefetcher.next() for _ in range(3)] == [1, 2, None] and loader.num_start == 1
+
+
+def test_samples_are_the_same_however_they_are_loaded(pairs: Options, tmp_path: Path, run_cli: Callable) -> None:
+    """By the training's process, by one of their own, or ahead in a thread."""
+    weights = []
+    for loading in ({}, {'num_worker_per_gpu': 1}, {'num_worker_per_gpu': 1, 'prefetch_mode': 'cpu'}):
+        opt = pairs | {'datasets': {'train': pairs['datasets']['train'] | loading}}
+        assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 0
+        weights.append(torch.load(tmp_path / 'experiments/edsr/models/net_g_latest.pth')['params'])
+    for other in weights[1:]:
+        assert all(torch.equal(other[key], value) for key, value in weights[0].items())
+
+
+def test_luma_is_that_of_bgr(images: Path) -> None:
+    section = {'name': 'photos', 'type': 'SingleImageDataset', 'phase': 'val', 'dataroot_lq': str(images), 'color': 'y'}
+    luma = build_dataset(section | {'io_backend': {'type': 'disk'}})[0]['lq'][0].numpy()
+    blue, green, red = np.moveaxis(cv2.imread(str(images / 'image_0.png')) / 255, 2, 0)
+    assert abs(luma - (65.481 * red + 128.553 * green + 24.966 * blue + 16) / 255).max() < 1e-6
 
 
 def test_one_lmdb_serves_two_data_sets(tmp_path: Path) -> None:
@@ -464,15 +500,86 @@ def test_a_second_run_of_the_name_is_kept_out(images: Path, tmp_path: Path, run_
                                               capfd: pytest.CaptureFixture) -> None:
     path, folder = tiny.write(edsr(images, 2), tmp_path), tmp_path / 'experiments/edsr'
     assert run_cli('train', '-opt', path) == 0
-    other = subprocess.Popen([sys.executable, '-c', OCCUPY, str(folder / '.lock')], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert [path.name for path in folder.parent.iterdir()] == ['edsr']
+    other = subprocess.Popen([sys.executable, '-c', OCCUPY, str(folder.parent / '.edsr.lock')], stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE)
     other.stdout.readline()
-    before = sorted(folder.rglob('*'))
+    before = sorted(folder.parent.rglob('*'))
     for flags in ([], ['--auto_resume']):
         assert run_cli('train', '-opt', path, *flags) == 1
         assert f'another run is writing to {folder}' in capfd.readouterr().err
-    assert sorted(folder.rglob('*')) == before and len(list(folder.parent.iterdir())) == 1
+    assert sorted(folder.parent.rglob('*')) == before
     other.communicate()
     assert run_cli('train', '-opt', path) == 0
+
+
+def test_a_run_is_locked_before_it_is_rehearsed_and_archives(images: Path, tmp_path: Path, run_cli: Callable,
+                                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    path, folder = tiny.write(edsr(images, 1), tmp_path), tmp_path / 'experiments/edsr'
+    rehearse, tries = runs.rehearse, []
+
+    def other_run(opt: Options) -> None:
+        tries.append(subprocess.run([sys.executable, '-c', OCCUPY.replace('LOCK_EX', 'LOCK_EX | fcntl.LOCK_NB'),
+                                     str(folder.parent / '.edsr.lock')], stdin=subprocess.DEVNULL).returncode)
+        rehearse(opt)
+
+    monkeypatch.setattr(runs, 'rehearse', other_run)
+    assert run_cli('train', '-opt', path) == 0
+    assert tries == [1] and [path.name for path in folder.parent.iterdir()] == ['edsr']
+
+
+def test_a_lock_that_its_owner_has_deleted_counts_for_nothing(tmp_path: Path) -> None:
+    with open(tmp_path / '.run.lock', 'w') as late:
+        assert runs.is_alone(late)
+        (tmp_path / '.run.lock').unlink()
+        assert not runs.is_alone(late)
+        with runs.lock(str(tmp_path / 'run')):  # a third run has made it anew
+            assert not runs.is_alone(late)
+
+
+def test_a_run_is_found_from_anywhere(images: Path, tmp_path: Path, run_cli: Callable, monkeypatch: pytest.MonkeyPatch,
+                                      capfd: pytest.CaptureFixture) -> None:
+    """With `output_root`; without it, from another directory, a run that starts anew says so."""
+    opt = edsr(images, 2) | {'output_root': str(tmp_path / 'far')}
+    opt['logger']['use_tb_logger'] = True
+    path = tiny.write(opt, tmp_path)
+    assert run_cli('train', '-opt', path) == 0
+    assert {path.name for path in (tmp_path / 'far').iterdir()} == {'experiments', 'tb_logger'}
+    (tmp_path / 'elsewhere').mkdir()
+    monkeypatch.chdir(tmp_path / 'elsewhere')
+    capfd.readouterr()
+    assert run_cli('train', '-opt', path, '--auto_resume') == 0
+    assert 'iter: 2.' in capfd.readouterr().err and not list((tmp_path / 'elsewhere').iterdir())
+    assert run_cli('train', '-opt', path, '--auto_resume', '--force_yml', 'output_root=~') == 0
+    assert f'there is no state in {tmp_path}/elsewhere/experiments/edsr/training_states: starting anew' in capfd.readouterr().err
+
+
+def test_pruning_spares_what_was_just_written(tmp_path: Path) -> None:
+    """A run that was set back behind its newest states goes on to save."""
+    path = {'training_states': str(tmp_path), 'models': str(tmp_path)}
+    for step in (2, 4, 6, 8, 10):
+        (tmp_path / f'{step}.state').touch()
+    saving_module.prune(path, 2, 6)
+    assert basicsr_compat.saved_steps(str(tmp_path)) == [10, 8, 6, 4]
+
+
+ENDING = """
+import atexit, signal
+from torch.utils.data import DataLoader
+from lightbsr_arch.basicsr_compat import loading
+atexit.register(loading.kill_workers)
+batches = iter(DataLoader(range(9), num_workers=1, worker_init_fn=lambda i: signal.signal(signal.SIGTERM, loading.stop_soon)))
+next(batches)
+print('ends', flush=True)
+"""
+
+
+def test_loading_processes_do_not_hold_up_the_end() -> None:
+    """They wait half a minute after their signal, for the run to save."""
+    run = subprocess.Popen([sys.executable, '-c', ENDING], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert run.stdout.readline() == 'ends\n'
+    _, errors = run.communicate(timeout=25)
+    assert (run.returncode, errors) == (0, '')
 
 
 def test_a_mistake_leaves_the_finished_experiment_where_it_was(images: Path, tmp_path: Path, run_cli: Callable) -> None:
@@ -499,6 +606,24 @@ def test_each_run_has_its_log(tmp_path: Path) -> None:
         get_root_logger(log_file=str(tmp_path / name)).info(f'this is the {name}')
         basicsr_compat.reset_logger()
     assert [(tmp_path / name).read_text().endswith(f'this is the {name}\n') for name in ('first', 'second')] == [True, True]
+
+
+def test_a_traceback_is_in_the_log_file(images: Path, tmp_path: Path, run_cli: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: SRModel, iteration: int) -> None:
+        raise TypeError('unforeseen')
+
+    monkeypatch.setattr(SRModel, 'optimize_parameters', fail)
+    with pytest.raises(TypeError, match='unforeseen'):
+        run_cli('train', '-opt', tiny.write(edsr(images), tmp_path))
+    log = next((tmp_path / 'experiments/edsr').glob('*.log')).read_text()
+    assert 'ERROR: the run has failed\nTraceback' in log and log.endswith('TypeError: unforeseen\n')
+
+
+def test_swinir_is_built_without_a_warning() -> None:
+    script = ('from lightbsr_arch import plugin; plugin.register()\nfrom basicsr.archs.swinir_arch import SwinIR\n'
+              'SwinIR(img_size=8, depths=(1,), num_heads=(1,), embed_dim=4, window_size=4)')
+    run = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True)
+    assert run.returncode == 0 and 'meshgrid' not in run.stderr
 
 
 def test_progress_is_a_bar_and_the_log_file_keeps_all(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
@@ -574,6 +699,26 @@ def test_a_loss_that_is_no_number_ends_a_run(images: Path, tmp_path: Path, run_c
     assert saved and saved[0] < 8 and not (tmp_path / 'experiments/edsr/models/net_g_latest.pth').exists()
 
 
+def test_spoilt_weights_are_not_saved(images: Path, tmp_path: Path, run_cli: Callable, monkeypatch: pytest.MonkeyPatch,
+                                      capfd: pytest.CaptureFixture) -> None:
+    """An infinite gradient: the loss of that step is finite."""
+    forward = EDSR.forward
+
+    def spoilt(self: EDSR, lq: torch.Tensor) -> torch.Tensor:
+        sr = forward(self, lq)
+        if sr.requires_grad:
+            sr.register_hook(lambda gradient: gradient * float('inf'))
+        return sr
+
+    monkeypatch.setattr(EDSR, 'forward', spoilt)
+    opt = edsr(images, 8)
+    opt['logger']['save_checkpoint_freq'] = 1
+    assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 1
+    error = capfd.readouterr().err.splitlines()[-1]
+    assert 'tensors of net_g, such as ' in error and 'are not finite at iteration 1 and are not saved: look for flawed' in error
+    assert list((tmp_path / 'experiments/edsr/models').iterdir()) == list((tmp_path / 'experiments/edsr/training_states').iterdir()) == []
+
+
 def test_jpeg_quality_may_be_a_fraction() -> None:
     image = np.random.default_rng(0).random((16, 16, 3), np.float32)
     compressed = degradations.add_jpg_compression(image, 30.4)
@@ -607,7 +752,73 @@ def pairs(images: Path, tmp_path: Path) -> Options:
     return opt
 
 
+def spoil(path: Path, how: str) -> None:
+    content = path.read_bytes()
+    if how == 'of another size':
+        cv2.imwrite(str(path), np.zeros((20, 28, 3), np.uint8))
+    else:
+        path.write_bytes({'empty': b'', 'cut off': content[:len(content) // 2], 'text': b'no image'}[how])
+
+
+UNREADABLE, ODD = 'cannot be read as an image', 'Scale mismatches. GT (80, 96) is not 4x multiplication of LQ (20, 28)'
+
+
+@pytest.mark.parametrize('how, num_worker, message', [
+    ('empty', 0, UNREADABLE), ('cut off', 0, UNREADABLE), ('cut off', 1, UNREADABLE), ('of another size', 0, ODD)])
+def test_an_unusable_image_of_basicsrs_data_sets_is_named_and_replaced(how: str, num_worker: int, message: str, pairs: Options,
+                                                                       tmp_path: Path, run_cli: Callable,
+                                                                       capfd: pytest.CaptureFixture) -> None:
+    pairs['datasets'] = {'train': pairs['datasets']['train'] | {'batch_size_per_gpu': 6, 'num_worker_per_gpu': num_worker}}
+    spoil(tmp_path / 'lq/image_2.png', how)
+    assert run_cli('train', '-opt', tiny.write(pairs, tmp_path)) == 0
+    lines = [line for line in capfd.readouterr().err.splitlines() if 'Another image takes its place' in line]
+    named = 'images/image_2.png' if message is ODD else 'lq/image_2.png'  # pairs are known by their GT
+    assert 1 <= len(lines) <= 4 and named in lines[0] and message in lines[0]
+    spoil(tmp_path / 'lq/image_3.png', how)
+    opt = pairs | {'datasets': {'train': pairs['datasets']['train'] | {'max_unreadable': 1}}}
+    assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 1
+    error = capfd.readouterr().err.splitlines()[-1]
+    assert 'image_2.png' in error and 'image_3.png' in error and ('max_unreadable' in error or '2 of 6 images' in error)
+
+
+def test_images_come_in_the_order_of_their_names(pairs: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the disk's is."""
+    scan = os.scandir
+    monkeypatch.setattr(os, 'scandir', lambda path: sorted(scan(path), key=lambda entry: entry.name, reverse=True))
+    dataset = basicsr.train.build_dataset(pairs['datasets']['train'] | {'phase': 'train', 'scale': 4, 'seed': 0})
+    assert [Path(entry['lq_path']).name for entry in dataset.dataset.paths] == [f'image_{i}.png' for i in range(6)]
+
+
+def test_the_replacement_is_drawn_as_at_its_own_place(pairs: Options, tmp_path: Path) -> None:
+    section = pairs['datasets']['train'] | {'phase': 'train', 'scale': 4, 'seed': 0}
+    index = basicsr_compat.SampleIndex
+    whole = basicsr.train.build_dataset(section)[index(3, 1, 7)]
+    spoil(tmp_path / 'lq/image_2.png', 'cut off')
+    flawed = basicsr.train.build_dataset(section)
+    for _ in range(2):  # at the second time without reading the flawed one
+        assert torch.equal(flawed[index(2, 1, 7)]['lq'], whole['lq'])
+
+
+@pytest.mark.parametrize('how, message', [
+    ('text', '1 of 6 images cannot be used: {}/photos/image_2.png'),
+    ('cut off', '{}/photos/image_2.png cannot be read'), ('none', 'datasets: photos holds no images')])
+def test_an_unusable_validation_image_of_basicsrs_data_sets_is_named(how: str, message: str, pairs: Options, tmp_path: Path,
+                                                                     run_cli: Callable, capfd: pytest.CaptureFixture) -> None:
+    """What can be seen without decoding all images is said before the run."""
+    photos = tmp_path / 'photos'
+    pairs['datasets']['val'], pairs['val'] = LR_ALONE | {'dataroot_lq': str(photos)}, {'val_freq': 1}
+    if how == 'none':
+        photos.mkdir()
+    else:
+        shutil.copytree(tmp_path / 'lq', photos)
+        spoil(photos / 'image_2.png', how)
+    assert run_cli('train', '-opt', tiny.write(pairs, tmp_path)) == 1
+    assert message.format(tmp_path) in capfd.readouterr().err.splitlines()[-1]
+    assert (tmp_path / 'experiments').exists() == (how == 'cut off')
+
+
 LR_ALONE = {'name': 'photos', 'type': 'SingleImageDataset', 'dataroot_lq': 'lq', 'io_backend': {'type': 'disk'}}
+SSIM = {'ssim': {'type': 'calculate_ssim', 'crop_border': 36}}  # leaves 24 x 8 pixels, less than its window
 NIQE = {'niqe': {'type': 'calculate_niqe', 'crop_border': 0}}
 
 
@@ -617,8 +828,10 @@ NIQE = {'niqe': {'type': 'calculate_niqe', 'crop_border': 0}}
     ('datasets', {'val': LR_ALONE}, 'val.metrics.psnr: calculate_psnr compares with HR images, but datasets: photos has none'),
     ('train', {'scheduler': {'type': 'CosineAnnealingRestartLR', 'periods': [1], 'restart_weights': [1]}},
      'train.scheduler: the periods add up to 1 iterations, fewer than total_iter (2)'),
+    ('datasets:train', {'gt_size': None}, 'datasets.train: gt_size must be a whole number, got None'),
     ('train', {'total_iter': 'many'}, "train: total_iter must be a whole number, got 'many'"),
-    ('val', {'metrics': NIQE}, 'val.metrics.niqe cannot measure the image of 96x80 pixels')])
+    ('val', {'metrics': NIQE}, 'val.metrics.niqe cannot measure the image of 96x80 pixels'),
+    ('val', {'metrics': SSIM}, 'val.metrics.ssim cannot measure the image of 96x80 pixels')])
 def test_what_would_fail_late_is_said_in_one_line(section: str, change: Options, message: str, pairs: Options, tmp_path: Path,
                                                   run_cli: Callable, capfd: pytest.CaptureFixture) -> None:
     place = pairs
@@ -627,7 +840,7 @@ def test_what_would_fail_late_is_said_in_one_line(section: str, change: Options,
     place |= change
     assert run_cli('train', '-opt', tiny.write(pairs, tmp_path)) == 1
     assert f'basicsr train: error: {message}' in capfd.readouterr().err
-    assert 'niqe' in message or not (tmp_path / 'experiments').exists()
+    assert 'cannot measure' in message or not (tmp_path / 'experiments').exists()
 
 
 def test_photos_without_hr_images_are_validated_alone(pairs: Options, tmp_path: Path, run_cli: Callable) -> None:

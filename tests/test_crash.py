@@ -15,6 +15,8 @@ import pytest
 import torch
 
 from lightbsr_arch import basicsr_compat, checkpoints
+from lightbsr_arch.basicsr_compat import validation
+from lightbsr_arch.models.blind_sr_model import BlindSRModel
 from tests import tiny_options as tiny
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -134,6 +136,39 @@ def test_a_run_on_a_full_disk_stops_with_an_error(small_disk: Path, images: Path
     assert not list(small_disk.rglob('*.tmp'))
 
 
+def test_a_folder_that_cannot_be_written_is_an_error(small_disk: Path, images: Path, run_cli: Any, monkeypatch: pytest.MonkeyPatch,
+                                                     capfd: pytest.CaptureFixture, tmp_path: Path) -> None:
+    """Not by permissions, which are nothing to an administrator."""
+    monkeypatch.setattr(checkpoints.files, 'PAUSES', (0, 0))
+    path = str(small_disk / 'net.pth')
+    checkpoints.write({'params': {'w': torch.ones(3)}}, path)
+    subprocess.run(['mount', '-o', 'remount,ro', str(small_disk)], check=True)
+    with pytest.raises(OSError, match='net.pth could not be written, what was saved before is kept.*Read-only'):
+        checkpoints.write({'params': {'w': torch.zeros(3)}}, path)
+    assert checkpoints.read(path).state_dict['w'].tolist() == [1, 1, 1] and os.listdir(small_disk) == ['net.pth']
+    options = tiny.write(tiny.teacher(images), tmp_path)
+    monkeypatch.chdir(small_disk)
+    assert run_cli('train', '-opt', options) == 1
+    err = capfd.readouterr().err
+    assert 'Read-only file system' in err.splitlines()[-1] and 'Traceback' not in err
+
+
+def test_a_folder_that_vanishes_during_a_run_stops_it(images: Path, run_cli: Any, monkeypatch: pytest.MonkeyPatch,
+                                                      capfd: pytest.CaptureFixture, tmp_path: Path) -> None:
+    monkeypatch.setattr(checkpoints.files, 'PAUSES', (0, 0))
+    run, step = tmp_path / 'experiments/teacher', BlindSRModel.optimize_parameters
+
+    def lose_folder(self: BlindSRModel, iteration: int) -> None:
+        step(self, iteration)
+        if iteration == 3:
+            (run / 'models').rename(run / 'elsewhere')
+
+    monkeypatch.setattr(BlindSRModel, 'optimize_parameters', lose_folder)
+    assert run_cli('train', '-opt', tiny.write(tiny.teacher(images), tmp_path)) == 1
+    assert 'net_g_4.pth could not be written, what was saved before is kept' in capfd.readouterr().err.splitlines()[-1]
+    assert basicsr_compat.saved_steps(str(run / 'training_states')) == [2]  # no state without its weights
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
@@ -168,6 +203,14 @@ def test_auto_resume_does_not_start_over_where_no_state_is_whole(images: Path, t
     assert (run / 'models/net_g_latest.pth').exists() and len(list(run.parent.iterdir())) == 1
 
 
+def script_figures(monkeypatch: pytest.MonkeyPatch, figures: list[float]) -> None:
+    """Each validation of a data set measures the next of `figures`."""
+    values, coming = [], iter(figures)
+    begin = validation.agree_on_buffers
+    monkeypatch.setattr(validation, 'measure', lambda metrics, images, path: [values[-1]])
+    monkeypatch.setattr(validation, 'agree_on_buffers', lambda self: (values.append(next(coming)), begin(self)))
+
+
 def test_the_best_weights_are_kept(images: Path, tmp_path: Path, run_cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the mean over the validation sets; the best is not the last."""
     opt = tiny.teacher(images)
@@ -175,13 +218,27 @@ def test_the_best_weights_are_kept(images: Path, tmp_path: Path, run_cli: Any, m
     opt['datasets']['val']['degradations'] = [{'sigma': 1.2}, {'sigma': 2.4}]
     opt['val']['val_freq'] = 1
     opt['logger'] |= {'save_best': 'psnr', 'save_checkpoint_freq': 1}
-    figures = iter([10, 30, 20, 30, 24, 20, 5, 5, 5, 5])  # means 20, 25, 22, 5
-    from lightbsr_arch.basicsr_compat import validation
-    monkeypatch.setattr(validation, 'measure', lambda metrics, images, path: [values[-1]])
-    values: list[float] = []
-    begin = validation.agree_on_buffers
-    monkeypatch.setattr(validation, 'agree_on_buffers', lambda self: (values.append(next(figures)), begin(self)))
+    script_figures(monkeypatch, [10, 30, 20, 30, 24, 20, 5, 5, 5, 5])  # means 20, 25, 22, 5
     assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 0
     models = tmp_path / 'experiments/teacher/models'
     best, second = (torch.load(models / name)['params'] for name in ('net_g_best.pth', 'net_g_2.pth'))
     assert all(torch.equal(best[key], second[key]) for key in second)
+
+
+def test_a_run_killed_while_it_validates_keeps_that_validation(images: Path, tmp_path: Path, run_cli: Any,
+                                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state of iteration 2 was saved before its validation, which found the best figures of the run."""
+    opt = tiny.teacher(images)
+    opt['train']['stages'] = [{'trains': 'all', 'iterations': 6, 'lr': 1e-3}]
+    opt['val']['val_freq'] = 2
+    opt['logger'] |= {'save_best': 'psnr', 'save_checkpoint_freq': 2}
+    path, run = tiny.write(opt, tmp_path), tmp_path / 'experiments/teacher'
+    script_figures(monkeypatch, [40, 30, 20, 20] * 2)
+    assert run_cli('train', '-opt', path) == 0
+    whole = [torch.load(run / name) for name in ('models/net_g_best.pth', 'training_states/6.state')]
+    for name in ('training_states/4.state', 'training_states/6.state', 'models/net_g_best.pth'):
+        (run / name).unlink()
+    assert run_cli('train', '-opt', path, '--auto_resume') == 0
+    best, state = (torch.load(run / name) for name in ('models/net_g_best.pth', 'training_states/6.state'))
+    assert state['best'] == whole[1]['best'] and state['best']['mean of all']['psnr']['iter'] == 2
+    assert all(torch.equal(best['params'][key], value) for key, value in whole[0]['params'].items())

@@ -414,7 +414,8 @@ def test_the_next_usable_image_takes_the_place(images: Path) -> None:
         assert equal(sample, whole[SampleIndex(expected, 2, 10 + index)]) and sample['gt_path'].endswith(names[expected])
         assert equal(sample, train_set(images)[SampleIndex(index, 2, 10 + index)])  # whatever was drawn before
     data[1], data[2]
-    assert len(data.unusable) == 3 and names[2] in str(data.unusable) and '20x20' in data.unusable[names[2]]
+    unusable = data.replacements.unusable
+    assert unusable.keys() == {1, 2, 5} and names[2] in unusable[2] and '20x20' in unusable[2]
     with pytest.raises(IndexError):
         data[6]
 

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,23 +11,28 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from lightbsr_arch.basicsr_compat import distributed as processes
 from tests import tiny_options as tiny
+from tests.test_kdsr import gan_options
 
 SCRIPT = Path(__file__).with_name('distributed_run.py')
 ROOT = SCRIPT.parents[1]
+ENVIRONMENT = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}
 Steps = list[dict[str, Any]]
+
+
+def launcher(num_process: int) -> list[str]:
+    return [sys.executable, '-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={num_process}']
 
 
 def launch(num_process: int, folder: Path, out: str, *runs: str) -> list[list[Steps]]:
     """Runs `basicsr RUN` for each, in processes of its own; for each process, the recorded steps of each run."""
-    launcher = [sys.executable, '-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={num_process}']
-    start = launcher if num_process > 1 else [sys.executable]
+    start = launcher(num_process) if num_process > 1 else [sys.executable]
     words = [word for run in runs for word in ('--', *run.split(), *(['--launcher', 'pytorch'] if num_process > 1 else []))]
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}
-    done = subprocess.run([*start, str(SCRIPT), out, *words], cwd=folder, env=environment, capture_output=True, text=True,
-                          timeout=240)
+    done = subprocess.run([*start, str(SCRIPT), out, *words], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True,
+                          timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     return [torch.load(folder / f'{out}.{rank}') for rank in range(num_process)]
 
@@ -46,6 +53,34 @@ def kdsr_teacher(images: Path) -> dict[str, Any]:
     return opt
 
 
+def edsr(images: Path) -> dict[str, Any]:
+    """BasicSR's own model, of one batch at a time."""
+    opt = tiny.training(images, 'edsr', model_type='SRModel')
+    opt['network_g'] = {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 4, 'num_block': 1, 'upscale': 4}
+    opt['datasets']['train'] |= {'pairs': True, 'gt_size': 16}
+    opt['train'] |= {'total_iter': 4, 'ema_decay': 0.5, 'optim_g': {'type': 'Adam', 'lr': 1e-3}, 'warmup_iter': 3,
+                     'scheduler': {'type': 'MultiStepLR', 'milestones': [3], 'gamma': 0.5}}
+    return opt
+
+
+def gan(images: Path) -> dict[str, Any]:
+    """KDSR's, on real-world degradations."""
+    opt = gan_options(images, images.parent) | {'name': 'gan'}
+    opt['datasets']['train'] |= {'num_worker_per_gpu': 0, 'dataset_enlarge_ratio': 4}
+    return opt
+
+
+def idr(images: Path) -> dict[str, Any]:
+    """Learns nothing, and validates the IDR on five images in each of its two stages."""
+    opt = kdsr_student(images) | {'name': 'idr'}
+    names = images.parent / 'five.txt'
+    names.write_text('\n'.join(f'image_{i}.png' for i in range(5)))
+    opt['datasets']['val'] |= {'degradations': [{'sigma': 0.4}, {'sigma': 4.0}], 'meta_info_file': str(names)}
+    opt['train']['stages'] = [{**stage, 'iterations': 1, 'lr': 1e-30} for stage in tiny.STAGES]
+    opt['val'] |= {'val_freq': 1, 'idr_statistics': True}
+    return opt
+
+
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Option files, and six images."""
@@ -60,7 +95,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     teacher = tiny.teacher(images) | {'val': {'val_freq': 4, 'save_img': False, 'metrics': tiny.METRICS}}
     teacher['train']['ema_decay'] = 0.5
     student = tiny.student(images, 'experiments/teacher/models/net_g_latest.pth')
-    for opt in (teacher, student, kdsr_teacher(images), kdsr_student(images)):
+    spoilt = kdsr_teacher(images) | {'name': 'spoilt'}
+    for opt in (teacher, student, kdsr_teacher(images), kdsr_student(images), edsr(images), gan(images), idr(images), spoilt):
         opt['datasets']['train'] |= {'batch_size_per_gpu': 1, 'dataset_enlarge_ratio': 2}
         tiny.write(opt, folder)
     both = kdsr_student(images) | {'name': 'double'}
@@ -72,12 +108,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope='module')
 def two(folder: Path) -> list[dict[str, Steps]]:
     """Teachers and students through both stages; by process and run."""
-    names = ['teacher', 'student', 'kdsr_teacher', 'kdsr_student']
+    names = ['teacher', 'student', 'kdsr_teacher', 'kdsr_student', 'edsr', 'gan', 'idr', 'spoilt']
     recorded = launch(2, folder, 'two', *(f'train -opt {name}.yml' for name in names))
     return [dict(zip(names, runs)) for runs in recorded]
 
 
-@pytest.mark.parametrize('name, num_step', [('teacher', 4), ('student', 4), ('kdsr_teacher', 2), ('kdsr_student', 4)])
+@pytest.mark.parametrize('name, num_step', [('teacher', 4), ('student', 4), ('kdsr_teacher', 2), ('kdsr_student', 4),
+                                            ('edsr', 4), ('gan', 4)])
 def test_all_processes_take_the_same_step(two: list[dict[str, Steps]], name: str, num_step: int) -> None:
     """In each stage: gradients, parameters (the key branch's too) and the queue."""
     first, second = (runs[name] for runs in two)
@@ -86,7 +123,7 @@ def test_all_processes_take_the_same_step(two: list[dict[str, Steps]], name: str
         for kind in ('gradients', 'parameters', 'queue'):
             assert one[kind].keys() == other[kind].keys()
             assert [key for key in one[kind] if not torch.equal(one[kind][key], other[kind][key])] == []
-    assert len(first[0]['gradients']) < len(first[-1]['gradients']) or name == 'kdsr_teacher'
+    assert (len(first[0]['gradients']) < len(first[-1]['gradients'])) == (name in ('teacher', 'student', 'kdsr_student'))
     assert (len(first[0]['queue']) == 2) == (name == 'teacher')
 
 
@@ -107,17 +144,49 @@ def test_gradients_are_those_of_one_process_with_the_double_batch(folder: Path, 
 
 
 def test_a_resumed_run_of_two_processes_is_the_same_run(folder: Path, two: list[dict[str, Steps]]) -> None:
-    """Interrupted in the first stage, resumed into the second."""
-    run = folder / 'experiments/teacher'
-    assert sorted(path.name for path in (run / 'training_states').iterdir()) == ['2.rank1', '2.state', '4.rank1', '4.state']
-    whole = torch.load(run / 'models/net_g_4.pth')
-    for path in (run / 'training_states/4.state', run / 'models/net_g_4.pth'):
+    """Interrupted, the teacher in the first stage, and resumed, the teacher into the second."""
+    files = {name: sorted((folder / f'experiments/{name}/models').glob('net_?_4.pth')) for name in ('teacher', 'edsr', 'gan')}
+    assert [len(paths) for paths in files.values()] == [1, 1, 2]
+    whole = {path: torch.load(path) for paths in files.values() for path in paths}
+    for name in files:
+        states = folder / f'experiments/{name}/training_states'
+        assert sorted(path.name for path in states.iterdir()) == ['2.rank1', '2.state', '4.rank1', '4.state']
+        (states / '4.state').unlink()
+    for path in whole:
         path.unlink()
-    resumed = launch(2, folder, 'resumed', 'train -opt teacher.yml --auto_resume')
-    assert len(resumed[0][0]) == 2
-    for key in ('params', 'params_ema'):
-        again = torch.load(run / 'models/net_g_4.pth')[key]
-        assert [name for name, value in whole[key].items() if not torch.equal(again[name], value)] == []
+    resumed = launch(2, folder, 'resumed', *(f'train -opt {name}.yml --auto_resume' for name in files))
+    assert [len(steps) for steps in resumed[0]] == [2, 2, 2]
+    for path, content in whole.items():
+        again = torch.load(path)
+        for key in {'params', 'params_ema'} & content.keys():
+            assert [name for name, value in content[key].items() if not torch.equal(again[key][name], value)] == []
+
+
+def test_all_processes_go_on_from_the_same_state(folder: Path, two: list[dict[str, Steps]]) -> None:
+    """The newest one lacks what the second process needs."""
+    states = folder / 'experiments/student/training_states'
+    (states / '4.rank1').write_bytes(b'cut off')
+    resumed = launch(2, folder, 'set_back', 'train -opt student.yml --auto_resume')
+    assert [len(runs[0]) for runs in resumed] == [2, 2]
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_processes_told_to_stop_save_first(number: signal.Signals, folder: Path, two: list[dict[str, Steps]]) -> None:
+    """By a cluster, which tells the launcher; or by Ctrl-C, which the launcher's processes get twice."""
+    opt = yaml.safe_load((folder / 'kdsr_teacher.yml').read_text()) | {'name': f'told_{number.name}'}
+    opt['train']['stages'][0]['iterations'] = 100_000
+    opt['logger'] |= {'save_checkpoint_freq': 100_000}
+    opt['datasets'].pop('val')
+    tiny.write(opt, folder)
+    run = subprocess.Popen([*launcher(2), '-m', 'lightbsr_arch.cli.main', 'train', '-opt', f'{opt["name"]}.yml', '--launcher',
+                            'pytorch'], cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                           start_new_session=True)
+    next(line for line in run.stdout if 'lr:(' in line)
+    (os.killpg if number == signal.SIGINT else os.kill)(run.pid, number)
+    output = run.communicate(timeout=120)[0]
+    assert f'{number.name}: stopped after iteration' in output, output[-3000:]
+    saved = {path.suffix for path in (folder / f'experiments/{opt["name"]}/training_states').iterdir()}
+    assert saved == {'.state', '.rank1'}
 
 
 def test_validation_is_shared_and_complete(folder: Path, two: list[dict[str, Steps]], tmp_path: Path) -> None:
@@ -130,6 +199,22 @@ def test_validation_is_shared_and_complete(folder: Path, two: list[dict[str, Ste
     launch(1, folder, 'alone', 'test -opt alone.yml')
     table = (folder / 'results/alone/table.md').read_text()
     assert f'{validated:.2f}' in table
+
+
+def test_the_idr_is_validated_on_the_images_of_all_processes(folder: Path, two: list[dict[str, Steps]]) -> None:
+    """In both stages as in one process."""
+    tiny.write(idr(folder / 'images') | {'name': 'idr_alone'}, folder)
+    launch(1, folder, 'idr_alone', 'train -opt idr_alone.yml')
+    logs = [next((folder / f'experiments/{name}').glob('*.log')).read_text() for name in ('idr', 'idr_alone')]
+    shared, alone = (re.findall(r'Validation (of the IDR|.*stage idr): (\w+) (-?[\d.]+)', log) for log in logs)
+    assert len(alone) == 8 and [line[:2] for line in shared] == [line[:2] for line in alone]
+    assert [float(line[2]) for line in shared] == pytest.approx([float(line[2]) for line in alone], abs=2e-4)
+
+
+def test_a_skipped_step_names_the_images_of_all_processes(folder: Path, two: list[dict[str, Steps]]) -> None:
+    log = next((folder / 'experiments/spoilt').glob('*.log')).read_text()
+    line = next(line for line in log.splitlines() if 'Step 1 is skipped' in line)
+    assert len(set(re.findall(r'image_\d.png', line))) == 2 and 'Step 2' not in log
 
 
 def test_slurm_tells_each_process_its_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

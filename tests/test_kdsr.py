@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lightbsr_arch import archs, checkpoints
 from lightbsr_arch.archs.kdsr_arch import dynamic_convolution
 from lightbsr_arch.models.real_world import RealWorldSynthesis
+from lightbsr_arch.models.stepping import Stepper
 from tests import tiny_options as tiny
 from tests import upstream_weights
 
@@ -198,6 +199,65 @@ def test_real_world_chain_runs_and_resumes(images: Path, tmp_path: Path, run_cli
     classic = options(images, 'Student', Path(teacher['pretrain_network_t']), distill_opt={'type': 'L1Loss'})
     assert run_cli('train', '-opt', tiny.write(classic, tmp_path)) == 1
     assert "was trained with BasicSR's real-world degradation" in capfd.readouterr().err
+
+
+def gan_options(images: Path, tmp_path: Path, **train: Any) -> dict[str, Any]:
+    """A student's training with a discriminator, of a teacher that has learnt nothing."""
+    network = {'type': 'KDSRTeacher', **SMALL}
+    checkpoints.write({'params': archs.KDSRTeacher(**SMALL).state_dict(), 'network': network, 'degradation': 'real-world'},
+                      str(tmp_path / 'teacher.pth'))
+    train = {'distill_opt': {'type': 'L1Loss'}, 'optim_d': {'type': 'Adam', 'lr': 1e-3}, **train,
+             'gan_opt': {'type': 'GANLoss', 'gan_type': 'vanilla', 'loss_weight': 1.0}}
+    opt = real_options(images, 'KDSRGANStudentModel', {'pretrain_network_t': str(tmp_path / 'teacher.pth')}, **train)
+    opt['datasets'].pop('val')
+    return opt | {'network_d': {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3, 'num_feat': 4}}
+
+
+def spoil_steps(monkeypatch: pytest.MonkeyPatch, spoiled: Callable[[bool, int], bool]) -> None:
+    """Makes losses NaN: says it of a step by whose it is (the discriminator's?) and by its number of that one, from 1."""
+    backward, steps = Stepper.backward, {True: 0, False: 0}
+
+    def spoil(self: Stepper, losses: dict[str, torch.Tensor], share: float = 1.0) -> None:
+        is_d = 'l_d_real' in losses
+        steps[is_d] += 1
+        backward(self, {k: v * float('nan') if spoiled(is_d, steps[is_d]) else v for k, v in losses.items()}, share)
+
+    monkeypatch.setattr(Stepper, 'backward', spoil)
+
+
+def test_a_first_step_that_is_skipped_has_no_discriminators_figures(images: Path, tmp_path: Path, run_cli: Callable[..., int],
+                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    spoil_steps(monkeypatch, lambda is_d, number: not is_d and number == 1)
+    assert run_cli('train', '-opt', tiny.write(gan_options(images, tmp_path), tmp_path)) == 0
+    lines = next((tmp_path / 'experiments/KDSRGANStudentModel').glob('*.log')).read_text().splitlines()
+    steps = [line for line in lines if 'iter: ' in line and 'l_gan' in line]
+    assert ['l_d_real' in line for line in steps] == [False, True, True, True]
+
+
+def test_a_discriminator_that_is_not_finite_ends_the_run(images: Path, tmp_path: Path, run_cli: Callable[..., int],
+                                                         monkeypatch: pytest.MonkeyPatch,
+                                                         capfd: pytest.CaptureFixture) -> None:
+    """Its steps count apart from the student's; one that is finite begins the count anew."""
+    spoil_steps(monkeypatch, lambda is_d, number: is_d and number != 2)
+    path = tiny.write(gan_options(images, tmp_path, max_skipped=2), tmp_path)
+    assert run_cli('train', '-opt', path) == 1
+    err = capfd.readouterr().err
+    assert [f"discriminator's step {i} is skipped: gradient not finite. Images: {images}/image_" in err for i in (1, 2, 3, 4)] == [
+        True, False, True, True]
+    assert '2 steps in a row' in err and (tmp_path / 'experiments/KDSRGANStudentModel/training_states/4.state').exists()
+
+
+def test_a_broken_image_is_replaced_in_real_world_training(images: Path, tmp_path: Path, run_cli: Callable[..., int],
+                                                           capfd: pytest.CaptureFixture) -> None:
+    content = (images / 'image_2.png').read_bytes()
+    (images / 'image_2.png').write_bytes(content[:len(content) // 2])
+    opt = real_options(images, 'KDSRTeacherModel', {})
+    opt['datasets'].pop('val')
+    assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 0
+    assert f'{images}/image_2.png cannot be read as an image' in capfd.readouterr().err
+    opt['datasets']['train']['max_unreadable'] = 0
+    assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 1
+    assert 'more than 0 images (max_unreadable) cannot be used: ' in capfd.readouterr().err.splitlines()[-1]
 
 
 def test_pool_keeps_pairs_together_and_its_size() -> None:

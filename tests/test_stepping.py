@@ -95,7 +95,7 @@ def test_fp16_finds_its_scale_without_counting_a_step(images: Path, make: Callab
     model.stepper.scaler = torch.amp.GradScaler('cpu', init_scale=2.0**60)
     before = everything(model)
     model.optimize_parameters(1)
-    assert changed(before, everything(model)) == [] and model.num_skipped == 0
+    assert changed(before, everything(model)) == [] and model.stepper.num_skipped == 0
     assert model.stepper.scaler.get_scale() == 2.0**59
 
 
@@ -210,13 +210,30 @@ def test_a_step_that_is_not_finite_leaves_no_trace(options: Callable, spoil: Cal
     spoil(model)
     model.feed_data(batch)
     model.optimize_parameters(2)
-    assert changed(before, everything(model)) == [] and model.num_skipped == 1
+    assert changed(before, everything(model)) == [] and model.stepper.num_skipped == 1
     line = next(line for line in capfd.readouterr().err.splitlines() if 'skipped' in line)
     assert 'Step 2 is skipped' in line and named in line and 'image_0.png' in line and 'image_1.png' in line
     model.losses['pixel_opt'] = loss
     if spoil is spoil_loss:
         model.optimize_parameters(3)
-        assert changed(before, everything(model)) and model.num_skipped == 0
+        assert changed(before, everything(model)) and model.stepper.num_skipped == 0
+
+
+def test_one_part_that_is_not_finite_makes_a_step_not_count(images: Path, make: Callable) -> None:
+    """Its keys are forgotten as well, and those of the sound part."""
+    model, batch = make(lightbsr(images, accumulate=2))
+    model.optimize_parameters(1)
+    before, loss = everything(model), model.losses['pixel_opt']
+    spoilt = iter([1.0, float('nan')])
+    model.losses['pixel_opt'] = lambda sr, gt: loss(sr, gt) * next(spoilt)
+    model.feed_data(batch)
+    model.optimize_parameters(2)
+    assert next(spoilt, None) is None and changed(before, everything(model)) == [] and model.stepper.num_skipped == 1
+    model.losses['pixel_opt'] = loss
+    model.feed_data(batch)
+    model.optimize_parameters(3)
+    encoder = model.net_g.encoder
+    assert encoder.queue_pointer.item() == 4 and torch.equal(encoder.queue[:, 2:4].T, torch.cat(model.new_keys))
 
 
 def test_too_many_in_a_row_end_the_run_with_a_state_from_before(images: Path, make: Callable) -> None:

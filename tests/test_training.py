@@ -300,6 +300,31 @@ def test_learning_rate_changes_within_and_between_stages(folder: Path) -> None:
     assert [step.rate for step in train(opt, folder).steps] == pytest.approx([2e-4, 5e-5, 1e-4, 1e-6])
 
 
+def test_validation_is_seen_in_tensorboard_and_in_files(folder: Path) -> None:
+    """Of two sets of the same images; none overwrites another's."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    opt = teacher_options(folder, 'seen')
+    opt['train']['stages'] = [{'trains': 'all', 'iterations': 2, 'lr': 1e-3}]
+    opt['datasets']['val']['degradations'] = [{'sigma': 1.2}, {'sigma': 4.0}]
+    opt['val']['save_img'] = opt['logger']['use_tb_logger'] = True
+    run = train(opt, folder)
+    events = EventAccumulator(str(folder / 'tb_logger/seen')).Reload()
+    names = ('val_sigma1.2', 'val_sigma4')
+    assert set(events.Tags()['images']) == {f'{name}/{what}' for name in names for what in ('LR SR GT error', 'kernel')}
+    assert {'losses/l_pix', 'metrics/val_sigma4/psnr'} <= set(events.Tags()['scalars'])
+    for name in names:
+        (row, *_), (kernel, *_) = (events.Images(f'{name}/{what}') for what in ('LR SR GT error', 'kernel'))
+        row, kernel = (cv2.imdecode(np.frombuffer(image.encoded_image_string, np.uint8), cv2.IMREAD_COLOR) for image in (row, kernel))
+        lq, sr, gt, error = np.split(row.astype(int), 4, 1)
+        assert row.shape == (80, 4 * 96, 3) and kernel.shape == (21, 21, 3) and kernel.max() == 255
+        assert abs(gt - cv2.imread(str(folder / 'images/image_0.png'))).max() <= 1 and (lq[::4, ::4] == lq[3::4, 3::4]).all()
+        assert abs(error - np.clip(4 * abs(sr - gt), 0, 255)).max() <= 8  # both were rounded
+        saved = cv2.imread(str(run.folder / f'visualization/{name}/image_0/image_0_2.png'))
+        assert abs(saved - sr).max() <= 1
+    files = [[path.read_bytes() for path in sorted((run.folder / 'visualization' / name).rglob('*.png'))] for name in names]
+    assert [len(contents) for contents in files] == [4, 4] and not set(files[0]) & set(files[1])
+
+
 # ---------------------------------------------------------------------------------------------- files
 @pytest.mark.parametrize('iteration', [2, 4, 'latest'])
 def test_teachers_file_says_what_it_holds_and_carries_the_prior(teacher: Run, iteration: int | str) -> None:

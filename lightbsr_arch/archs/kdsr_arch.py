@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .idr_features import pooled
-from .layers import MeanShift, Upsampler, known
+from .layers import MeanShift, Residual, Trunk, Upsampler, known
 
 
 class KDSRIDR(NamedTuple):
@@ -40,15 +40,9 @@ def _leaky_relu() -> nn.LeakyReLU:
     return nn.LeakyReLU(0.1, True)
 
 
-class ResidualBlock(nn.Sequential):
-    """Two convolutions with a LeakyReLU between, and the input added."""
-
-    def __init__(self, num_feat: int) -> None:
-        super().__init__(nn.Conv2d(num_feat, num_feat, 3, padding=1), _leaky_relu(),
-                         nn.Conv2d(num_feat, num_feat, 3, padding=1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + super().forward(x)
+def _residual_block(num_feat: int) -> Residual:
+    return Residual(nn.Conv2d(num_feat, num_feat, 3, padding=1), _leaky_relu(),
+                    nn.Conv2d(num_feat, num_feat, 3, padding=1))
 
 
 class KDSREstimator(nn.Module):
@@ -57,7 +51,7 @@ class KDSREstimator(nn.Module):
     def __init__(self, in_channels: int, num_feat: int, num_block: int) -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.Conv2d(in_channels, num_feat, 3, padding=1), _leaky_relu()]
-        layers += [ResidualBlock(num_feat) for _ in range(num_block)]
+        layers += [_residual_block(num_feat) for _ in range(num_block)]
         for num_in, num_out in ((1, 2), (2, 2), (2, 4)):
             layers += [nn.Conv2d(num_in * num_feat, num_out * num_feat, 3, padding=1), _leaky_relu()]
         self.features = nn.Sequential(*layers)
@@ -66,7 +60,11 @@ class KDSREstimator(nn.Module):
         self.guide = nn.Sequential(nn.Linear(4 * num_feat, num_feat), _leaky_relu())
 
     def forward(self, x: Tensor) -> KDSRIDR:
-        distill = self.distill(self.features(x).mean((2, 3)))
+        return self.represent(self.features(x).mean((2, 3)))
+
+    def represent(self, mean: Tensor) -> KDSRIDR:
+        """The IDR, given the mean (B, 4C) of `features` over the image."""
+        distill = self.distill(mean)
         return KDSRIDR(self.guide(distill), distill)
 
 
@@ -107,7 +105,7 @@ def shifted_products(x: Tensor, weights: Tensor) -> Tensor:
     return sum(kernels[:, :, 3 * i + j] * padded[:, :, i:i + height, j:j + width] for i in range(3) for j in range(3))
 
 
-class KDSRTrunk(nn.Module):
+class KDSRTrunk(Trunk):
     """The super-resolution network of teacher and student: LR features, blocks, fusion, upscaler."""
 
     def __init__(self, scale: int, num_feat: int, num_block: int, dynamic: bool) -> None:
@@ -119,11 +117,10 @@ class KDSRTrunk(nn.Module):
         self.upsampler = Upsampler(scale, num_feat)
 
     def forward(self, lq: Tensor, guide: Optional[Tensor]) -> Tensor:
-        features = self.head(self.mean_shift.subtract(lq))
-        x = features
+        x = features = self.features(lq)
         for block in self.blocks:
             x = block(x, guide)
-        return self.mean_shift.add(self.upsampler(features + self.fusion(x)))
+        return self.reconstruct(features, x)
 
 
 class KDSR(nn.Module):

@@ -1,4 +1,4 @@
-"""The parts that LightBSR and KDSR share: mean shift, ConvNeXt body and block, upsampler.
+"""The parts that LightBSR and KDSR share: mean shift, residual, ConvNeXt body and block, upsampler, the trunk's two ends.
 
 ConvNeXt block: "A ConvNet for the 2020s", CVPR 2022, https://arxiv.org/abs/2201.03545.
 """
@@ -27,6 +27,13 @@ class MeanShift(nn.Module):
 
     def add(self, image: Tensor) -> Tensor:
         return image + self.mean
+
+
+class Residual(nn.Sequential):
+    """Layers with their input added."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + super().forward(x)
 
 
 class ConvNeXtBody(nn.Module):
@@ -73,6 +80,18 @@ class Upsampler(nn.Sequential):
         for factor in {2: [2], 3: [3], 4: [2, 2]}[scale]:
             layers += [nn.Conv2d(num_feat, num_feat * factor**2, 3, padding=1), nn.PixelShuffle(factor)]
         super().__init__(*layers, nn.Conv2d(num_feat, 3, 3, padding=1))
+
+
+class Trunk(nn.Module):
+    """What the SR networks have around their blocks; a subclass builds `mean_shift`, `head`, `fusion`, `upsampler`."""
+
+    def features(self, lq: Tensor) -> Tensor:
+        """The LR features (B, C, H, W)."""
+        return self.head(self.mean_shift.subtract(lq))
+
+    def reconstruct(self, features: Tensor, x: Tensor) -> Tensor:
+        """sr of the LR features and of what the blocks made of them: fusion, global residual, upscaler."""
+        return self.mean_shift.add(self.upsampler(features + self.fusion(x)))
 
 
 def known(kernel: Optional[Tensor]) -> Tensor:

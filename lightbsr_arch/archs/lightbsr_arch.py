@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .idr_features import pooled
-from .layers import ConvNeXtBlock, ConvNeXtBody, MeanShift, Upsampler, known
+from .layers import ConvNeXtBlock, ConvNeXtBody, MeanShift, Residual, Trunk, Upsampler, known
 from .momentum_encoder import MomentumEncoder
 
 ESTIMATE_CHANNELS = 128
@@ -81,13 +81,16 @@ class IDRConverter(nn.Module):
         self.spatial = nn.Conv2d(SPATIAL_CHANNELS, SPATIAL_CHANNELS, 3, padding=1) if spatial else None
 
     def forward(self, estimate: Tensor, size: tuple[int, int]) -> tuple[Optional[Tensor], Optional[Tensor]]:
-        channel = spatial = None
-        if self.channel is not None:
-            channel = F.gelu(self.channel(estimate.mean((2, 3))))
-        if self.spatial is not None:
-            full_size = F.pixel_shuffle(estimate, 4)[..., :size[0], :size[1]]
-            spatial = F.gelu(self.spatial(full_size))
-        return channel, spatial
+        return (self.as_vector(estimate.mean((2, 3))),
+                self.as_map(F.pixel_shuffle(estimate, 4)[..., :size[0], :size[1]]))
+
+    def as_vector(self, mean: Tensor) -> Optional[Tensor]:
+        """R_C of the estimate's mean over the image, (B, 128)."""
+        return F.gelu(self.channel(mean)) if self.channel is not None else None
+
+    def as_map(self, estimate: Tensor) -> Optional[Tensor]:
+        """R_S of the estimate at the image's size, (B, 8, H, W)."""
+        return F.gelu(self.spatial(estimate)) if self.spatial is not None else None
 
 
 class IDRCorrection(nn.Module):
@@ -95,18 +98,18 @@ class IDRCorrection(nn.Module):
 
     def __init__(self, num_channel: int, channel: bool = True, spatial: bool = True) -> None:
         super().__init__()
-        self.channel = nn.Sequential(
+        self.channel = Residual(
             nn.Linear(num_channel, 2 * num_channel), nn.GELU(),
             nn.Linear(2 * num_channel, num_channel), nn.GELU()) if channel else None
-        self.spatial = nn.Sequential(
+        self.spatial = Residual(
             nn.Conv2d(SPATIAL_CHANNELS, 2 * SPATIAL_CHANNELS, 3, padding=1), nn.GELU(),
             nn.Conv2d(2 * SPATIAL_CHANNELS, SPATIAL_CHANNELS, 3, padding=1), nn.GELU()) if spatial else None
 
     def forward(self, channel: Optional[Tensor], spatial: Optional[Tensor]) -> tuple[Optional[Tensor], Optional[Tensor]]:
         if self.channel is not None:
-            channel = channel + self.channel(channel)
+            channel = self.channel(channel)
         if self.spatial is not None:
-            spatial = spatial + self.spatial(spatial)
+            spatial = self.spatial(spatial)
         return channel, spatial
 
 
@@ -127,13 +130,16 @@ class IDRAdaptationBlock(nn.Module):
         self.act = nn.GELU()
         self.body = ConvNeXtBody(num_feat, layer_scale)
 
-    def forward(self, x: Tensor, channel: Optional[Tensor], spatial: Optional[Tensor]) -> Tensor:
+    def forward(self, x: Tensor, channel: Optional[Tensor], spatial: Optional[Tensor],
+                mean: Optional[Tensor] = None) -> Tensor:
+        """`mean` (B, C) is that over the whole image where x is a tile of one; by default that of x."""
         f_s, f_c = x.split(self.split, 1)
         if self.spatial_gate is not None:
             f_s = f_s * self.spatial_gate(torch.cat([spatial, f_s], 1))
         f_s = self.spatial_conv(f_s)
         if self.channel_gate is not None:
-            f_c = f_c * self.channel_gate(torch.cat([f_c.mean((2, 3)), channel], 1))[..., None, None]
+            mean = f_c.mean((2, 3)) if mean is None else mean[:, self.split[0]:]
+            f_c = f_c * self.channel_gate(torch.cat([mean, channel], 1))[..., None, None]
         return x + self.body(self.act(torch.cat([f_s, f_c], 1)))
 
 
@@ -157,7 +163,11 @@ class IDRAdaptationGroup(nn.Module):
         y = x
         for block in self.blocks:
             y = block(y, channel, spatial)
-        return x + self.conv(self.convnext(y)), channel, spatial
+        return self.close(x, y), channel, spatial
+
+    def close(self, x: Tensor, y: Tensor) -> Tensor:
+        """The group's output, given its input and what its blocks made of it."""
+        return x + self.conv(self.convnext(y))
 
 
 def check_size(num_feat: int, num_group: int, num_block: int) -> None:
@@ -168,7 +178,7 @@ def check_size(num_feat: int, num_group: int, num_block: int) -> None:
         raise ValueError(f'num_group and num_block must be 1 or more, got {num_group} and {num_block}')
 
 
-class SRTrunk(nn.Module):
+class SRTrunk(Trunk):
     """The super-resolution network of teacher and student: LR features, adaptation groups, fusion, upscaler."""
 
     def __init__(self, scale: int, num_feat: int, num_group: int, num_block: int, layer_scale: float,
@@ -183,11 +193,10 @@ class SRTrunk(nn.Module):
         self.upsampler = Upsampler(scale, num_feat)
 
     def forward(self, lq: Tensor, channel: Optional[Tensor], spatial: Optional[Tensor]) -> Tensor:
-        features = self.head(self.mean_shift.subtract(lq))
-        x = features
+        x = features = self.features(lq)
         for group in self.groups:
             x, channel, spatial = group(x, channel, spatial)
-        return self.mean_shift.add(self.upsampler(features + self.fusion(x)))
+        return self.reconstruct(features, x)
 
 
 class LightBSR(nn.Module):

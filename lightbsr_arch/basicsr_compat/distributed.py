@@ -4,6 +4,7 @@ from __future__ import annotations
 import atexit
 import os
 import subprocess
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -79,6 +80,48 @@ def gather(tensor: torch.Tensor) -> torch.Tensor:
     parts = [torch.empty_like(tensor) for _ in range(distributed.get_world_size())]
     distributed.all_gather(parts, tensor.contiguous())
     return torch.cat(parts)
+
+
+def gather_objects(value: Any) -> list[Any]:
+    """What each process gives, in their order; the same in each."""
+    if not distributed.is_initialized():
+        return [value]
+    values = [None] * distributed.get_world_size()
+    distributed.all_gather_object(values, value)
+    return values
+
+
+def largest_of_all(opt: dict[str, Any]) -> Callable[[int], int]:
+    """A function that gives the largest of the numbers that the processes call it with; all must call it.
+
+    It goes by gloo, beside what a GPU is doing, so that no step waits for the GPU.
+    """
+    if not opt['dist']:
+        return lambda number: number
+    group = distributed.new_group(backend='gloo')
+
+    def largest(number: int) -> int:
+        value = torch.tensor(number)
+        distributed.all_reduce(value, distributed.ReduceOp.MAX, group)
+        return int(value)
+
+    return largest
+
+
+def told_by_first(opt: dict[str, Any], find: Callable[[], Any]) -> Any:
+    """What `find` gives in the first process, in all of them; an error of its there is raised in all."""
+    if not opt['dist']:
+        return find()
+    told: list[Any] = [None, None]
+    if opt['rank'] == 0:
+        try:
+            told[0] = find()
+        except ValueError as error:
+            told[1] = error
+    distributed.broadcast_object_list(told)
+    if told[1]:
+        raise told[1]
+    return told[0]
 
 
 def share_gradients(net: nn.Module, opt: dict[str, Any]) -> nn.Module:

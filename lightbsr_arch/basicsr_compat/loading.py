@@ -1,9 +1,11 @@
 """Samples and the processes that load them."""
 from __future__ import annotations
 
+import atexit
 import functools
 import logging
 import math
+import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
@@ -87,9 +89,21 @@ def count_whole_batches() -> None:
 
 
 def prepare_workers() -> None:
-    """A loading process that was spawned, not forked, has a BasicSR without workarounds."""
+    """A loading process that was spawned, not forked, has a BasicSR without workarounds.
+
+    And one that waits for its signal, see `stop_soon`, must not hold up the end of the run.
+    """
     import basicsr.data
     basicsr.data.worker_init_fn = prepare_worker
+    atexit.register(kill_workers)
+
+
+def kill_workers() -> None:
+    """Ends the loading processes of this one, which is ending itself; they hold nothing that could be lost."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would take their end for an error
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()
 
 
 def prepare_worker(worker_id: int, num_workers: int, rank: int, seed: int) -> None:
@@ -108,6 +122,16 @@ def stop_soon(number: int, frame: Any) -> None:
     """Ends this process in half a minute, if the run has not ended it before, or at a second signal."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.alarm(30)
+
+
+def start_workers_once() -> None:
+    """Loading processes are started twice for the first epoch; with `prefetch_mode: cpu` the first ones stay and load as well."""
+    from basicsr.data.prefetch_dataloader import CPUPrefetcher
+
+    def init(self: CPUPrefetcher, loader: Any) -> None:
+        self.ori_loader, self.loader = loader, iter(())  # each epoch begins with reset()
+
+    CPUPrefetcher.__init__ = init
 
 
 def forward_prefetch_errors() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import functools
 import logging
 import sys
+import warnings
 from typing import Any
 
 import torch
@@ -32,10 +33,32 @@ def hush() -> None:
     def means_something(record: logging.LogRecord) -> bool:
         return 'are *only* supported by SRModel' not in record.getMessage()
 
+    warnings.filterwarnings('ignore', 'torch.meshgrid: in an upcoming release')  # of SwinIR
     options.print = lambda *args, **kwargs: None  # 'Disable distributed.'
     BaseModel.print_network = print_network
     basicsr.train.get_env_info = basicsr.test.get_env_info = versions
     logging.getLogger('basicsr').addFilter(means_something)
+
+
+def keep_tracebacks() -> None:
+    """The traceback of an unforeseen error is seen on the terminal alone, and a run of days has none. Also logs it."""
+    import basicsr.train
+    train = basicsr.train.train_pipeline
+
+    @functools.wraps(train)
+    def train_pipeline(root_path: str) -> None:
+        try:
+            train(root_path)
+        except (ValueError, OSError):  # said in one line, by the command
+            raise
+        except Exception:
+            record = logging.LogRecord('basicsr', logging.ERROR, __file__, 0, 'the run has failed', (), sys.exc_info())
+            for handler in logging.getLogger('basicsr').handlers:
+                if isinstance(handler, logging.FileHandler):
+                    handler.handle(record)
+            raise
+
+    basicsr.train.train_pipeline = train_pipeline
 
 
 def start_wandb() -> None:

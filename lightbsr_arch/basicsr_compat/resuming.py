@@ -1,10 +1,12 @@
 """A run that goes on where it stopped, bit for bit."""
 from __future__ import annotations
 
+import functools
 import glob
 import os
 import random
 import sys
+from collections.abc import Iterable
 from typing import Any, Optional
 
 import numpy as np
@@ -12,6 +14,8 @@ import torch
 from torch.utils.data import Dataset
 
 from .. import checkpoints
+from .distributed import told_by_first
+from .images import Replacements, UnusableImage, max_unreadable
 from .loading import SampleIndex
 from .saving import saved_steps
 
@@ -39,46 +43,70 @@ def resume_anywhere() -> None:
 def load_resume_state(opt: Options) -> Optional[Options]:
     """The state to resume from, or None; sets the networks' paths to the files saved with it.
 
-    `--auto_resume` takes the newest state that is whole, and says which ones are not.
+    `--auto_resume` takes the newest state that is whole, in all processes the same, and says which ones are not.
 
     Raises:
         ValueError: an unreadable state, or one without its weights; with `--auto_resume`, if none is whole.
     """
     path = opt['path']
-    if not opt['auto_resume']:
-        return _take(opt, path['resume_state']) if path.get('resume_state') else None
-    steps = saved_steps(path['training_states'])
-    for step in steps:
-        try:
-            return _take(opt, os.path.join(path['training_states'], f'{step}.state'))
-        except ValueError as error:
-            print(f'basicsr train: {error}', file=sys.stderr)
-    if steps:
-        raise ValueError(f'none of the states in {path["training_states"]} is whole: restore one, or leave out --auto_resume '
-                         'to start anew (the folder is kept under another name)')
-    return None
-
-
-def _take(opt: Options, state_path: str) -> Options:
-    path = opt['path']
-    state = _read(state_path)
-    models = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(state_path))), 'models')
-    never_saved = {'network_t', *(path.get('ignore_resume_networks') or ())}
-    labels = [key.removeprefix('network_') for key in opt if key.startswith('network_') and key not in never_saved]
-    saved = {label: os.path.join(models, f'net_{label}_{state["iter"]}.pth') for label in labels}
-    for file in saved.values():
-        if not os.path.isfile(file):
-            raise ValueError(f'cannot resume from {state_path}: its weights {file} are not there')
-        _read(file)
-    if opt['rank'] and state.get('world_size', 1) == opt['world_size']:
-        state['further'] = _read(f'{os.path.splitext(state_path)[0]}.rank{opt["rank"]}')
-    path['resume_state'] = state_path
-    for label, file in saved.items():
+    chosen = told_by_first(opt, lambda: newest_whole(opt)) if opt['auto_resume'] else path.get('resume_state')
+    if not chosen:
+        return None
+    state = _check(opt, chosen, [opt['rank']])
+    path['resume_state'] = chosen
+    for label, file in _weights(opt, chosen, state).items():
         path[f'pretrain_network_{label}'], path[f'param_key_{label}'] = file, 'params'
     if opt['rank'] == 0:
         _tidy(path)
     opt['resumed_at'] = state['epoch'], state['iter']
     return state
+
+
+def newest_whole(opt: Options) -> Optional[str]:
+    """The newest state of this run that is whole, with its weights and the parts of all processes.
+
+    Raises:
+        ValueError: there are states, but none is whole.
+    """
+    folder = opt['path']['training_states']
+    steps = saved_steps(folder)
+    for step in steps:
+        state_path = os.path.join(folder, f'{step}.state')
+        try:
+            _check(opt, state_path, range(opt['world_size']))
+            return state_path
+        except ValueError as error:
+            print(f'basicsr train: {error}', file=sys.stderr)
+    if steps:
+        raise ValueError(f'none of the states in {folder} is whole: restore one, or leave out --auto_resume to start anew '
+                         '(the folder is kept under another name)')
+    print(f'basicsr train: there is no state in {folder}: starting anew', file=sys.stderr)
+    return None
+
+
+def _check(opt: Options, state_path: str, ranks: Iterable[int]) -> Options:
+    """Reads a state, with what the last of `ranks` saved for itself, and sees that the other files can be read.
+
+    Raises:
+        ValueError: one of them is missing or not whole.
+    """
+    state = _read(state_path)
+    for file in _weights(opt, state_path, state).values():
+        if not os.path.isfile(file):
+            raise ValueError(f'cannot resume from {state_path}: its weights {file} are not there')
+        _read(file)
+    for rank in ranks if state.get('world_size', 1) == opt['world_size'] else []:
+        if rank:
+            state['further'] = _read(f'{os.path.splitext(state_path)[0]}.rank{rank}')
+    return state
+
+
+def _weights(opt: Options, state_path: str, state: Options) -> dict[str, str]:
+    """The files of weights that were saved with a state, by the networks' labels; a teacher's never is."""
+    models = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(state_path))), 'models')
+    never_saved = {'network_t', *(opt['path'].get('ignore_resume_networks') or ())}
+    labels = [key.removeprefix('network_') for key in opt if key.startswith('network_') and key not in never_saved]
+    return {label: os.path.join(models, f'net_{label}_{state["iter"]}.pth') for label in labels}
 
 
 def _read(file: str) -> Options:
@@ -127,24 +155,35 @@ def seed_all(*numbers: int) -> None:
 
 
 class SeededSamples(Dataset):
-    """A data set whose random draws depend on the sample's place in the run alone, and which leaves the global state."""
+    """A data set whose random draws depend on the sample's place in the run alone, and which leaves the global state.
+
+    The next image takes the place of one that cannot be used, up to the section's `max_unreadable`.
+    """
 
     def __init__(self, dataset: Dataset, seed: int) -> None:
         self.dataset, self.seed = dataset, seed
         self.opt = dataset.opt
+        self.replacements = Replacements(self.opt['name'], max_unreadable(dataset))
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, index: SampleIndex | int) -> Any:
         before = random.getstate(), np.random.get_state(), torch.get_rng_state()
-        seed_all(self.seed, getattr(index, 'epoch', 0), getattr(index, 'position', int(index)))
+        place = getattr(index, 'epoch', 0), getattr(index, 'position', int(index))
         try:
-            return self.dataset[index]
+            return self.replacements.find(functools.partial(self._draw, place), index, len(self))
         finally:
             random.setstate(before[0])
             np.random.set_state(before[1])
             torch.set_rng_state(before[2])
+
+    def _draw(self, place: tuple[int, int], index: int) -> Any:
+        seed_all(self.seed, *place)
+        try:
+            return self.dataset[index]
+        except OSError as error:
+            raise UnusableImage(f'{error.filename} cannot be read: {error.strerror or error}') from error
 
 
 def seed_samples() -> None:

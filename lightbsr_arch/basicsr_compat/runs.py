@@ -1,6 +1,7 @@
 """The course of a run: rehearsed before anything is archived, never of random weights, its results handed out."""
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import logging
@@ -8,8 +9,10 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from typing import Any, Optional, TextIO
 
+from .distributed import largest_of_all
 from .loading import current_epoch
 from .output import reset_logger
 
@@ -32,56 +35,64 @@ def refuse_untrained_test() -> None:
 
 
 def keep_other_runs_out() -> None:
-    """Two runs of one name at once write over each other's files. A run locks its folder until it ends."""
+    """Two runs of one name at once write over each other's files. A run locks its name from its start to its end."""
     import basicsr.train
-    train, make, load = basicsr.train.train_pipeline, basicsr.train.make_exp_dirs, basicsr.train.load_resume_state
-    locks: list[TextIO] = []
+    train, load = basicsr.train.train_pipeline, basicsr.train.load_resume_state
+    with_lock = contextlib.ExitStack()
 
     @functools.wraps(train)
     def train_pipeline(root_path: str) -> None:
-        try:
+        with with_lock:
             train(root_path)
-        finally:
-            while locks:
-                locks.pop().close()
 
     @functools.wraps(load)
     def load_resume_state(opt: Options) -> Any:
-        if opt['rank'] == 0 and os.path.isdir(opt['path']['experiments_root']):
-            locks.append(lock(opt['path']['experiments_root']))
+        if opt['rank'] == 0:
+            with_lock.enter_context(lock(opt['path']['experiments_root']))
         return load(opt)
 
-    @functools.wraps(make)
-    def make_exp_dirs(opt: Options) -> None:
-        make(opt)
-        if opt['is_train'] and opt['rank'] == 0:
-            locks.append(lock(opt['path']['experiments_root']))
-
-    basicsr.train.train_pipeline, basicsr.train.load_resume_state, basicsr.train.make_exp_dirs = (
-        train_pipeline, load_resume_state, make_exp_dirs)
+    basicsr.train.train_pipeline, basicsr.train.load_resume_state = train_pipeline, load_resume_state
 
 
-def lock(folder: str) -> TextIO:
-    """A file which, while it is open, keeps other processes out. A process that dies gives it up, and none inherits it.
+@contextlib.contextmanager
+def lock(folder: str) -> Iterator[None]:
+    """Keeps other processes out of a run's folder by a file beside it, `.<name>.lock`: archiving renames the folder.
+
+    A process that dies gives the lock up, and none inherits it.
 
     Raises:
         ValueError: another process has it.
     """
-    file = open(os.path.join(folder, '.lock'), 'w')
+    parent, name = os.path.split(folder)
+    path = os.path.join(parent, f'.{name}.lock')
+    os.makedirs(parent, exist_ok=True)
+    with open(path, 'w') as file:
+        if not is_alone(file):
+            raise ValueError(f'another run is writing to {folder}: wait for it, or give this one another name')
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+                os.rmdir(parent)  # if nothing came of the run
+
+
+def is_alone(file: TextIO) -> bool:
+    """Locks an open file. One that its owner has deleted in the meantime counts for nothing: a third may have made anew."""
     try:
         import fcntl
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(file.name))
     except ImportError:  # Windows: nobody is kept out
-        pass
-    except BlockingIOError:
-        raise ValueError(f'another run is writing to {folder}: wait for it, or give this one another name') from None
-    return file
+        return True
+    except (BlockingIOError, FileNotFoundError):
+        return False
 
 
 def save_before_stopping() -> None:
     """SIGTERM, which a cluster sends before it takes a machine back, and Ctrl-C lose all since the last saved state.
 
-    A run of one process finishes its step and saves first.
+    A run finishes its step and saves first; of several processes all do as soon as one is told to stop.
     """
     import basicsr.train
     train, build = basicsr.train.train_pipeline, basicsr.train.build_model
@@ -97,26 +108,27 @@ def save_before_stopping() -> None:
 
     def build_model(opt: Options) -> Any:
         model = build(opt)
-        step = model.optimize_parameters
+        step, largest = model.optimize_parameters, largest_of_all(opt)
 
         def optimize_parameters(current_iter: int) -> None:
             signals.catch()
             step(current_iter)
-            if signals.received:
+            number = largest(signals.received or 0)
+            if number:
                 model.save(current_epoch(), current_iter)
-                print(f'basicsr train: {signals.received.name}: stopped after iteration {current_iter}, which is saved; '
-                      '--auto_resume goes on from there', file=sys.stderr)
-                sys.exit(128 + signals.received)
+                if opt['rank'] == 0:
+                    print(f'basicsr train: {signal.Signals(number).name}: stopped after iteration {current_iter}, which is '
+                          'saved; --auto_resume goes on from there', file=sys.stderr)
+                sys.exit(128 + number)
 
-        if not opt['dist']:
-            model.optimize_parameters = optimize_parameters
+        model.optimize_parameters = optimize_parameters
         return model
 
     basicsr.train.train_pipeline, basicsr.train.build_model = train_pipeline, build_model
 
 
 class StopSignals:
-    """Remembers the first SIGTERM or Ctrl-C; a second one acts at once."""
+    """Remembers the first SIGTERM or Ctrl-C. A second one of its kind acts at once: launchers send the other kind too."""
 
     def __init__(self) -> None:
         self.received: Optional[signal.Signals] = None
@@ -132,8 +144,8 @@ class StopSignals:
             signal.signal(*self.handlers.popitem())
 
     def _receive(self, number: int, frame: Any) -> None:
-        self.release()
-        self.received = signal.Signals(number)
+        self.received = self.received or signal.Signals(number)
+        signal.signal(number, self.handlers.pop(number))
 
 
 def rehearse_before_archiving() -> None:
@@ -159,33 +171,52 @@ def rehearse(opt: Options) -> None:
     Raises:
         ValueError: what is wrong with the options; BasicSR itself has bare KeyErrors and the like.
     """
-    import basicsr.test
-    import basicsr.train
     from basicsr.utils import set_random_seed
     try:
-        if opt['is_train']:
-            quiet = logging.getLogger('basicsr')
-            train_loader, _, val_loaders, _, _ = basicsr.train.create_train_val_dataloader(opt, quiet)
-            train_loader.dataset[0]
-            for loader in val_loaders:
-                check_metrics(opt, loader.dataset)
-            basicsr.train.build_model(opt)
-        else:
-            for section in opt['datasets'].values():
-                check_metrics(opt, basicsr.test.build_dataset(section))
-            basicsr.test.build_model(opt)
-    except KeyError as error:
-        raise ValueError(f'the option file lacks the key {error}') from error
-    except (AssertionError, NotImplementedError) as error:
-        raise ValueError(str(error)) from error
+        with plain_errors():
+            _build_all(opt)
     finally:
         reset_logger()
         set_random_seed(opt['manual_seed'] + opt['rank'])
 
 
+def _build_all(opt: Options) -> None:
+    import basicsr.test
+    import basicsr.train
+    if opt['is_train']:
+        quiet = logging.getLogger('basicsr')
+        train_loader, _, val_loaders, _, _ = basicsr.train.create_train_val_dataloader(opt, quiet)
+        train_loader.dataset[0]
+        for loader in val_loaders:
+            check_metrics(opt, loader.dataset)
+        basicsr.train.build_model(opt)
+    else:
+        for section in opt['datasets'].values():
+            check_metrics(opt, basicsr.test.build_dataset(section))
+        basicsr.test.build_model(opt)
+
+
+@contextlib.contextmanager
+def plain_errors() -> Iterator[None]:
+    """BasicSR's errors in what it builds, as ValueErrors that say what is wrong."""
+    try:
+        yield
+    except KeyError as error:
+        raise ValueError(f'the option file lacks the key {error}') from error
+    except FileNotFoundError as error:
+        if error.filename is None:
+            raise
+        raise ValueError(f'there is no {os.path.abspath(error.filename)}: set data_root at the top of the option file, or on the '
+                         'command line: --force_yml data_root=FOLDER (datasets/README.md tells how to prepare data)') from error
+    except (AssertionError, NotImplementedError) as error:
+        raise ValueError(str(error)) from error
+
+
 def check_metrics(opt: Options, dataset: Any) -> None:
-    """Raises a ValueError where a metric compares with HR images that a data set has not."""
+    """Raises a ValueError where a metric compares with HR images that a data set has not, or where there are no images."""
     from basicsr.utils.registry import METRIC_REGISTRY
+    if len(dataset) == 0:
+        raise ValueError(f'datasets: {dataset.opt["name"]} holds no images')
     has_gt = 'gt' in dataset[0]
     for key, section in ((opt.get('val') or {}).get('metrics') or {}).items():
         if not has_gt and 'img2' in inspect.signature(METRIC_REGISTRY.get(section['type'])).parameters:

@@ -50,7 +50,7 @@ def save_whole_files() -> None:
                      'schedulers': [s.state_dict() for s in self.schedulers], 'further': self.further_state(),
                      'world_size': self.opt['world_size'], 'best': plain(getattr(self, 'best_metric_results', {}))}
             checkpoints.write(state, f'{path}.state')
-            prune(self.opt['path'], self.opt['logger'].get('keep_last'))
+            prune(self.opt['path'], self.opt['logger'].get('keep_last'), current_iter)
 
     BaseModel.checkpoint_notes = checkpoint_notes
     BaseModel.further_state = lambda self: {}
@@ -65,9 +65,13 @@ def saved_steps(folder: str) -> list[int]:
     return sorted((int(match[1]) for name in names if (match := re.fullmatch(r'(\d+)\.state', name))), reverse=True)
 
 
-def prune(path: Options, keep_last: Optional[int]) -> None:
-    """Deletes the states before the newest `keep_last` and the weights saved with them; None keeps all."""
-    for step in saved_steps(path['training_states'])[keep_last:] if keep_last else []:
+def prune(path: Options, keep_last: Optional[int], newest: int) -> None:
+    """Deletes the states before the last `keep_last` up to `newest`, with their weights; None keeps all.
+
+    Where a run was set back, later ones stand until it has come to them again.
+    """
+    steps = [step for step in saved_steps(path['training_states']) if step <= newest]
+    for step in steps[keep_last:] if keep_last else []:
         for file in files_of(path, step):
             os.remove(file)
 

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 
 Options = dict[str, Any]
+WAY_OUT = ('look for flawed images, and --auto_resume goes on from the newest saved state; or start anew with a lower learning '
+           'rate, which a resumed run would not take')
 
 
 def average_buffers() -> None:
@@ -81,6 +83,7 @@ def compress_by_whole_quality() -> None:
 def stop_at_nan() -> None:
     """A loss that is not a number goes unnoticed: weights of NaN are saved and even validated. Ends such a run.
 
+    An infinite gradient spoils the weights while the loss is still finite: they are looked at before they are saved.
     This package's models count and skip such steps themselves.
     """
     import basicsr.train
@@ -88,18 +91,32 @@ def stop_at_nan() -> None:
 
     def build_model(opt: Options) -> Any:
         model = build(opt)
-        step = model.optimize_parameters
-        if hasattr(model, 'num_skipped'):
+        step, save = model.optimize_parameters, model.save
+        if hasattr(model, 'stepper'):
             return model
 
         def optimize_parameters(current_iter: int) -> None:
             step(current_iter)
             wrong = [f'{key} is {value}' for key, value in getattr(model, 'log_dict', {}).items() if not math.isfinite(value)]
             if wrong:
-                raise ValueError(f'{", ".join(wrong)} at iteration {current_iter}: look for flawed images, or lower the '
-                                 'learning rate; --auto_resume goes on from the newest saved state')
+                raise ValueError(f'{", ".join(wrong)} at iteration {current_iter}: {WAY_OUT}')
 
-        model.optimize_parameters = optimize_parameters
+        def save_sound(epoch: int, current_iter: int) -> None:
+            refuse_spoilt_weights(model, current_iter)
+            save(epoch, current_iter)
+
+        model.optimize_parameters, model.save = optimize_parameters, save_sound
         return model
 
     basicsr.train.build_model = build_model
+
+
+def refuse_spoilt_weights(model: Any, current_iter: int) -> None:
+    """Raises a ValueError if weights or statistics of a model's networks are not finite."""
+    for label, net in vars(model).items():
+        if label.startswith('net_') and isinstance(net, torch.nn.Module):
+            wrong = [key for key, value in net.state_dict().items() if not value.isfinite().all()]
+            if wrong:
+                raise ValueError(f'{len(wrong)} tensors of {label}, such as {wrong[0]}, are not finite '
+                                 f'{"at the end" if current_iter == -1 else f"at iteration {current_iter}"} and are not saved: '
+                                 f'{WAY_OUT}')

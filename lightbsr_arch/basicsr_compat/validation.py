@@ -1,6 +1,9 @@
 """Validation and testing of SR models: shared by all processes, seen in TensorBoard, and the best weights kept."""
 from __future__ import annotations
 
+import functools
+import logging
+import math
 import os
 from typing import Any
 
@@ -23,6 +26,42 @@ def validate_together() -> None:
 
     SRModel.nondist_validation = validate
     SRModel.dist_validation = dist_validation
+
+
+def validate_where_a_run_goes_on() -> None:
+    """The best figures lack those of the iteration that a run is resumed from: a state is saved before it is validated.
+
+    Such an iteration is validated again when the run goes on; that changes nothing where it was finished before.
+    """
+    import basicsr.train
+    create, init, build = (getattr(basicsr.train, name) for name in (
+        'create_train_val_dataloader', 'init_tb_loggers', 'build_model'))
+    made: Options = {}
+
+    @functools.wraps(create)
+    def create_train_val_dataloader(opt: Options, logger: logging.Logger) -> tuple:
+        made['result'] = create(opt, logger)
+        return made['result']
+
+    def init_tb_loggers(opt: Options) -> Any:
+        made['tb_logger'] = init(opt)
+        return made['tb_logger']
+
+    def build_model(opt: Options) -> Any:
+        model = build(opt)
+        resume = model.resume_training
+
+        def resume_training(state: Options) -> None:
+            resume(state)
+            if opt.get('val') and 0 < state['iter'] < opt['train']['total_iter'] and state['iter'] % opt['val']['val_freq'] == 0:
+                for loader in made['result'][2]:
+                    model.validation(loader, state['iter'], made['tb_logger'], opt['val']['save_img'])
+
+        model.resume_training = resume_training
+        return model
+
+    basicsr.train.create_train_val_dataloader, basicsr.train.init_tb_loggers, basicsr.train.build_model = (
+        create_train_val_dataloader, init_tb_loggers, build_model)
 
 
 def validate(self: Any, dataloader: DataLoader, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
@@ -75,13 +114,15 @@ def agree_on_buffers(self: Any) -> None:
 
 
 def measure(metrics: Options, images: Options, path: str) -> list[float]:
-    """Raises a ValueError where an image cannot be measured, as by NIQE one that is smaller than its blocks."""
+    """Raises a ValueError where an image cannot be measured, as by NIQE or SSIM one that is smaller than their blocks."""
     from basicsr.metrics import calculate_metric
     pair = {'img': images['result']} | ({'img2': images['gt']} if 'gt' in images else {})
     values = []
     for key, section in metrics.items():
         try:
             values.append(float(calculate_metric(pair, section)))
+            if math.isnan(values[-1]):  # SSIM, of less than its window
+                raise ValueError('the result is not a number')
         except (RuntimeError, ValueError, AssertionError) as error:  # LinAlgError is a ValueError
             height, width = images['result'].shape[:2]
             raise ValueError(f'val.metrics.{key} cannot measure the image of {width}x{height} pixels made of {path}: '

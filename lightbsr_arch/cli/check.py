@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import option_files
 from .arguments import make_parser
-from .pipeline import add_override, check_outline, parse_options
+from .pipeline import add_override, parse_options
 
 DESCRIPTION = 'Checks an option file, its data and weights, and estimates what a training will cost. Writes nothing.'
 EPILOG = """\
@@ -24,7 +24,6 @@ Options = dict[str, Any]
 def run(arguments: list[str]) -> int:
     parsed = _parse(arguments)
     verb = _verb(parsed.opt)
-    check_outline(parsed.opt, verb, parsed.force_yml)
     opt = parse_options(verb, parsed.opt, parsed.force_yml)
     report = Report()
     report('options', f'{parsed.opt}: all keys are known; {opt["model_type"]}, {verb}ing {opt["network_g"]["type"]}')
@@ -121,13 +120,13 @@ def check_dataset(section: Options, thorough: bool, report: Report) -> int:
 
 def attempt(step: Callable[..., Any], opt: Options, report: Report) -> Any:
     """What a step gives, or None and an error in the report."""
+    from ..basicsr_compat import plain_errors
     try:
-        return step(opt)
-    except KeyError as error:
-        report.error(f'the option file lacks the key {error}')
+        with plain_errors():
+            return step(opt)
     except OSError as error:
         report.error(f'{error.filename}: {error.strerror}' if error.filename else str(error))
-    except (ValueError, AssertionError, NotImplementedError) as error:
+    except ValueError as error:
         report.error(str(error))
     return None
 

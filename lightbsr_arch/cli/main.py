@@ -7,6 +7,7 @@ import logging
 import sys
 
 VERBS = {
+    'upscale': 'super-resolve images of your own',
     'check': 'whether an option file can be run, and what a training will cost',
     'train': 'train a network from an option file',
     'test': 'test a network from an option file and print a table',
@@ -17,6 +18,9 @@ VERBS = {
     'idr': 'how well degradation representations tell degradations apart, and whether they are used',
     'robustness': 'maps of PSNR over blur and noise, in and out of the training range',
     'complexity': 'parameters, multiply-adds, latency and memory of networks',
+    'compare': 'draw a picture of crops of LR, methods and HR, with PSNR',
+    'report': 'one HTML page of tables, curves and before/after sliders',
+    'ui': 'a page in the browser to try an image on',
     'convert': "weights to safetensors, BasicSR's or a release's layout; networks to ONNX and TorchScript",
     'degrade': 'write the LR images of a setting for a folder of HR images',
 }

@@ -13,11 +13,16 @@ from .arguments import make_parser
 
 SECTIONS = {'train': ('datasets', 'network_g', 'path', 'train', 'logger'),
             'test': ('datasets', 'network_g', 'path', 'val')}
+OTHER_VERBS = {'grids': 'idr', 'maps': 'robustness', 'runs': 'sweep'}  # by a key that their files have
 VALUES = ('name', 'model_type', 'scale', 'num_gpu')
+PLACES = ('experiments_root', 'results_root', 'models', 'training_states', 'log', 'visualization')
 
 
 def check_arguments(verb: str, description: str, epilog: str, arguments: list[str]) -> argparse.Namespace:
-    """Parses BasicSR's flags for the sake of help and messages, and hands them on in `sys.argv`."""
+    """Parses BasicSR's flags for the sake of help and messages, and hands them on in `sys.argv`.
+
+    The result also has `root`, the folder in which experiments, results and tb_logger lie.
+    """
     parser = make_parser(verb, description, epilog)
     parser.add_argument('-opt', required=True, metavar='FILE', help='option file (yml)')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none',
@@ -27,7 +32,7 @@ def check_arguments(verb: str, description: str, epilog: str, arguments: list[st
     parser.add_argument('--local_rank', type=int, default=0, help='set by launchers')
     add_override(parser)
     parsed = parser.parse_args(arguments)
-    check_outline(parsed.opt, verb, parsed.force_yml)
+    parsed.root = check_outline(parsed.opt, verb, parsed.force_yml)
     sys.argv = [f'basicsr {verb}', *arguments]
     return parsed
 
@@ -43,8 +48,11 @@ def key_and_value(text: str) -> str:
     return text
 
 
-def check_outline(path: str, verb: str, overrides: Sequence[str] = ()) -> None:
+def check_outline(path: str, verb: str, overrides: Sequence[str] = ()) -> str:
     """Finds what is wrong with an option file and its overrides at first sight, before anything else is imported.
+
+    Returns:
+        The absolute path of its `output_root`, by default the current directory.
 
     Raises:
         ValueError: no such file, no valid YAML, or a section that every run needs is missing.
@@ -54,6 +62,9 @@ def check_outline(path: str, verb: str, overrides: Sequence[str] = ()) -> None:
     except OSError as error:
         raise ValueError(f'cannot read the option file {path} (-opt): {error.strerror}') from error
     opt = option_files.override(content, overrides) if isinstance(content, dict) else {}
+    for key, other in OTHER_VERBS.items():
+        if key in opt and 'model_type' not in opt:
+            raise ValueError(f'{path} is a file for `basicsr {other}`, neither a training nor a test')
     for key in (*VALUES, *SECTIONS[verb]):
         if opt.get(key) is None:
             raise ValueError(f'{path}: {key!r} is missing')
@@ -67,6 +78,22 @@ def check_outline(path: str, verb: str, overrides: Sequence[str] = ()) -> None:
     for key, section in opt['datasets'].items():
         if not isinstance(section, dict):
             raise ValueError(f'{path}: datasets: {key} must be a section with keys, got {section!r}')
+    return output_root(path, opt)
+
+
+def output_root(path: str, opt: dict[str, Any]) -> str:
+    """Absolute; BasicSR itself would leave places in `path:` unread.
+
+    Raises:
+        ValueError: it is no folder, or the option file names such places.
+    """
+    for key in opt['path'].keys() & set(PLACES):
+        raise ValueError(f'{path}: path: {key} follows from the run\'s name: remove it; output_root: FOLDER at the top moves '
+                         'experiments, results and tb_logger')
+    root = opt.get('output_root') or os.curdir
+    if not isinstance(root, str):
+        raise ValueError(f'{path}: output_root must be a folder, got {root!r}')
+    return os.path.abspath(os.path.expanduser(root))
 
 
 def parse_options(verb: str, path: str, overrides: Sequence[str]) -> dict[str, Any]:
@@ -75,12 +102,13 @@ def parse_options(verb: str, path: str, overrides: Sequence[str]) -> dict[str, A
     Args:
         verb: `train` or `test`.
     """
+    root = check_outline(path, verb, overrides)
     from .. import plugin
     plugin.register()
     import basicsr.train
     before = sys.argv
     sys.argv = [f'basicsr {verb}', '-opt', path] + (['--force_yml', *overrides] if overrides else [])
     try:
-        return basicsr.train.parse_options(os.getcwd(), verb == 'train')[0]
+        return basicsr.train.parse_options(root, verb == 'train')[0]
     finally:
         sys.argv = before

@@ -1,8 +1,6 @@
 """`basicsr test`: BasicSR's test loop, and a table beside the paper's figures."""
 from __future__ import annotations
 
-import os
-
 from .pipeline import check_arguments
 
 DESCRIPTION = 'Tests the network that an option file describes, and prints a table.'
@@ -22,9 +20,9 @@ def run(arguments: list[str]) -> int:
 
 def test_and_report(arguments: list[str]) -> str:
     """Tests, and writes the results; returns their table as markdown."""
-    check_arguments('test', DESCRIPTION, EPILOG, arguments)
+    parsed = check_arguments('test', DESCRIPTION, EPILOG, arguments)
     from .. import basicsr_compat, plugin
     plugin.register()
     from ..evaluation.tables import report
-    model = basicsr_compat.run_test(os.getcwd())
+    model = basicsr_compat.run_test(parsed.root)
     return report(model.opt, getattr(model, 'best_metric_results', {}), model.get_bare_model(model.net_g))

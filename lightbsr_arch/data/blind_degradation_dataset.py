@@ -4,26 +4,21 @@ Protocol: LightBSR (https://arxiv.org/abs/2506.22710) Section 4.1, KDSR (https:/
 """
 from __future__ import annotations
 
-import itertools
-import logging
 import os
-import sys
 import zlib
-from collections.abc import Collection
 from typing import Any, Mapping
 
 import cv2
 import numpy as np
 import torch
-from basicsr.utils import FileClient, imfrombytes
+from basicsr.utils import FileClient
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from .. import config
-from ..basicsr_compat import SampleIndex
-from ..degradations import KERNEL_SIZE, compress_jpeg, degrade, parse_degradation
+from ..basicsr_compat import Replacements, SampleIndex, UnusableImage, decode_image
+from ..degradations import KERNEL_SIZE, Degradation, compress_jpeg, degrade, parse_degradation
 
-NO_IMAGE = '{} cannot be read as an image: it is empty, cut off or of another format. Replace or remove it'
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 
 
@@ -65,14 +60,14 @@ class BlindDegradationDataset(Dataset):
             raise ValueError(f'datasets: {self.options.name}: io_backend is {self.options.io_backend.get("type")}, but '
                              f'dataroot_gt {"ends" if self.is_lmdb else "does not end"} in .lmdb: leave io_backend out')
         self.names = list_images(self.options.dataroot_gt, self.options.meta_info_file)
-        self.unusable: dict[str, str] = {}  # why, by name
+        self.replacements = Replacements(self.options.name, self.options.max_unreadable)
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, index: SampleIndex | int) -> dict[str, Any]:
         if self.options.phase == 'train':
-            return self._train_sample(*self._usable(index), index)
+            return self._train_sample(*self.replacements.find(self._read_large, index, len(self)), index)
         name = self.names[index]
         image = self.read(name)
         try:
@@ -80,42 +75,20 @@ class BlindDegradationDataset(Dataset):
         except ValueError as error:
             raise ValueError(f'{self.path(name)}: {error}') from None
 
-    def _usable(self, index: int) -> tuple[np.ndarray, str]:
-        """The image at `index` and its name, or the next one that can be used."""
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        for offset in range(len(self.names)):
-            name = self.names[(index + offset) % len(self.names)]
-            if name not in self.unusable:
-                try:
-                    return self._read_large(name), name
-                except ValueError as error:
-                    self._note(name, str(error))
-        raise ValueError(f'datasets: {self.options.name}: none of the images can be used: '
-                         f'{list_some(self.unusable.values())}')
-
-    def _note(self, name: str, problem: str) -> None:
-        """Names an image that cannot be used.
+    def _read_large(self, index: int) -> tuple[np.ndarray, str]:
+        """An image for training, and its name.
 
         Raises:
-            ValueError: too many.
+            UnusableImage: also one that is not there or too small.
         """
-        if self.unusable.setdefault(name, problem) is not problem:
-            return  # another thread was quicker (prefetch_mode: cpu)
-        if len(self.unusable) > self.options.max_unreadable:
-            raise ValueError(f'datasets: {self.options.name}: more than {self.options.max_unreadable} images '
-                             f'(max_unreadable) cannot be used: {list_some(self.unusable.values())}')
-        warn(f'{problem}. Another image takes its place.')
-
-    def _read_large(self, name: str) -> np.ndarray:
-        """Raises a ValueError also for an image that is not there or too small."""
+        name = self.names[index]
         try:
             image = self.read(name)
         except OSError as error:
-            raise ValueError(f'{self.path(name)} cannot be read: {error.strerror or error}') from error
+            raise UnusableImage(f'{self.path(name)} cannot be read: {error.strerror or error}') from error
         if problem := self.too_small(*image.shape[1::-1]):
-            raise ValueError(f'{self.path(name)}: {problem}')
-        return image
+            raise UnusableImage(f'{self.path(name)}: {problem}')
+        return image, name
 
     def too_small(self, width: int, height: int) -> str | None:
         """What is wrong with an image of this size, or None."""
@@ -132,30 +105,15 @@ class BlindDegradationDataset(Dataset):
         rng = np.random.default_rng((options.seed, getattr(index, 'epoch', 0), getattr(index, 'position', int(index))))
         patches = [random_crop(rng, image, options.gt_size) for _ in range(options.num_patches)]
         patches = flip_and_rotate(rng, np.stack(patches), options.use_hflip, options.use_rot)
-        sample = {'gt': to_tensor(patches), 'gt_path': self.path(name)} | self._draw_degradation(rng)
-        return self._finish(sample) | {'lq_path': self.path(name)} if options.pairs else sample
+        sample = {'gt': to_tensor(patches), 'gt_path': self.path(name)} | _draw(self.degradation, rng)
+        return _finish(sample, options.scale) | {'lq_path': self.path(name)} if options.pairs else sample
 
     def _test_sample(self, image: np.ndarray, name: str) -> dict[str, Any]:
         if self.options.center_crop is not None:
             image = center_crop(image, self.options.center_crop)
-        height, width = (size - size % self.options.scale for size in image.shape[:2])
         stem = os.path.splitext(os.path.basename(name))[0]
-        rng = np.random.default_rng(zlib.crc32(f'{stem} {self.degradation.label}'.encode()))
-        sample = {'gt': to_tensor(image[None, :height, :width])} | self._draw_degradation(rng)
-        return self._finish(sample) | {'lq_path': self.path(name), 'gt_path': self.path(name)}
-
-    def _draw_degradation(self, rng: np.random.Generator) -> dict[str, Any]:
-        drawn = {'kernel': self.degradation.sample_kernels(rng, 1)[0],
-                 'noise': self.degradation.sample_noise(rng, 1)[0], 'noise_seed': int(rng.integers(2**62))}
-        quality = self.degradation.sample_jpeg(rng)
-        return drawn if quality is None else drawn | {'jpeg': quality}
-
-    def _finish(self, sample: dict[str, Any]) -> dict[str, Any]:
-        generator = torch.Generator().manual_seed(sample.pop('noise_seed'))
-        lq = degrade(sample['gt'], sample['kernel'][None], self.options.scale, sample['noise'], generator)[0]
-        if 'jpeg' in sample:
-            lq = compress_jpeg(lq, sample['jpeg'])
-        return sample | {'lq': lq, 'gt': sample['gt'][0]}
+        return (degraded(image, stem, self.degradation, self.options.scale)
+                | {'lq_path': self.path(name), 'gt_path': self.path(name)})
 
     def path(self, name: str) -> str:
         return os.path.join(self.options.dataroot_gt, name)
@@ -169,33 +127,34 @@ class BlindDegradationDataset(Dataset):
         return cv2.cvtColor(decode_image(content, self.path(name)), cv2.COLOR_BGR2RGB)
 
 
-def warn(message: str) -> None:
-    """On the terminal, from any process, and in the run's log file where there is one."""
-    logger = logging.getLogger('basicsr')
-    if logger.isEnabledFor(logging.WARNING):
-        logger.warning(message)
-    else:  # BasicSR silences all processes but the first
-        print(message, file=sys.stderr, flush=True)
+def degraded(image: np.ndarray, stem: str, degradation: Degradation, scale: int) -> dict[str, Any]:
+    """What a test makes of an image: `lq`, `gt`, `kernel`, `noise` and, where it is compressed, `jpeg`.
 
-
-def list_some(problems: Collection[str], num: int = 10) -> str:
-    rest = f'; and {len(problems) - num} more' if len(problems) > num else ''
-    return '; '.join(itertools.islice(problems, num)) + rest
-
-
-def decode_image(content: bytes, path: str) -> np.ndarray:
-    """(H, W, 3) uint8 BGR.
+    Args:
+        image: (H, W, 3) uint8 RGB, cut at the bottom and right to a multiple of the scale.
+        stem: Its name without folder and suffix, from which, with the degradation's label, all is drawn.
 
     Raises:
-        ValueError: what the file holds is no image; the message names the path.
+        ValueError: an image too small to be blurred.
     """
-    try:
-        image = imfrombytes(content)
-    except (cv2.error, TypeError):
-        image = None
-    if image is None:
-        raise ValueError(NO_IMAGE.format(path))
-    return image
+    height, width = (size - size % scale for size in image.shape[:2])
+    rng = np.random.default_rng(zlib.crc32(f'{stem} {degradation.label}'.encode()))
+    return _finish({'gt': to_tensor(image[None, :height, :width])} | _draw(degradation, rng), scale)
+
+
+def _draw(degradation: Degradation, rng: np.random.Generator) -> dict[str, Any]:
+    drawn = {'kernel': degradation.sample_kernels(rng, 1)[0], 'noise': degradation.sample_noise(rng, 1)[0],
+             'noise_seed': int(rng.integers(2**62))}
+    quality = degradation.sample_jpeg(rng)
+    return drawn if quality is None else drawn | {'jpeg': quality}
+
+
+def _finish(sample: dict[str, Any], scale: int) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(sample.pop('noise_seed'))
+    lq = degrade(sample['gt'], sample['kernel'][None], scale, sample['noise'], generator)[0]
+    if 'jpeg' in sample:
+        lq = compress_jpeg(lq, sample['jpeg'])
+    return sample | {'lq': lq, 'gt': sample['gt'][0]}
 
 
 def list_images(root: str, meta_info_file: str | None = None) -> list[str]:

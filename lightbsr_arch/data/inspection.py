@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from PIL import Image, UnidentifiedImageError
 from torch.utils.data import Dataset
 
-from .blind_degradation_dataset import NO_IMAGE, BlindDegradationDataset, decode_image, list_some
+from ..basicsr_compat import NO_IMAGE, decode_image, list_some, max_unreadable
+from .blind_degradation_dataset import BlindDegradationDataset
 
 NUM_DECODED = 50
 MANY = 2000  # heads take a second or so
@@ -72,23 +73,23 @@ def head(path: str) -> tuple[int, int]:
         raise ValueError(NO_IMAGE.format(path)) from None
 
 
-def refuse_unusable(datasets: list[BlindDegradationDataset]) -> None:
+def refuse_unusable(datasets: list[Dataset]) -> None:
     """The cheap part: heads alone, and of small folders alone.
 
     Raises:
         ValueError: an image for validation or testing cannot be used, or more for training than `max_unreadable`.
     """
     for dataset in datasets:
-        if dataset.is_lmdb or len(dataset) > MANY:
+        if getattr(dataset, 'is_lmdb', False) or len(dataset) > MANY:
             continue
         problems = list(inspect(dataset, num_decoded=0))
         if is_error(dataset, len(problems)):
-            raise ValueError(f'datasets: {dataset.options.name}: {len(problems)} of {len(dataset)} images cannot be '
+            raise ValueError(f'datasets: {dataset.opt["name"]}: {len(problems)} of {len(dataset)} images cannot be '
                              f'used: {list_some(problems)}')
 
 
 def is_error(dataset: Dataset, num_problems: int) -> bool:
     """Whether images that cannot be used will stop the run, rather than be replaced."""
-    if not isinstance(dataset, BlindDegradationDataset) or dataset.options.phase != 'train':
+    if dataset.opt['phase'] != 'train':
         return num_problems > 0
-    return num_problems > dataset.options.max_unreadable or num_problems == len(dataset)
+    return num_problems > max_unreadable(dataset) or 0 < num_problems == len(dataset)

@@ -23,7 +23,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from .blind_degradation_dataset import decode_image, list_images
+from ..basicsr_compat import decode_image
+from .blind_degradation_dataset import list_images
 
 MAX_NAME_LENGTH = 200  # file systems take 255 bytes, LMDB keys 511
 COMPRESS_LEVEL = 3  # as in BasicSR's extract_subimages

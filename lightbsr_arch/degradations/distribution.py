@@ -75,6 +75,18 @@ class Degradation:
         noise = f'_noise{text(self.noise)}' if self.noise != 0 else ''
         return kernel + noise + (f'_jpeg{text(self.jpeg)}' if self.jpeg is not None else '')
 
+    @property
+    def symbols(self) -> str:
+        """What figures call it, in the papers' symbols."""
+        section = {key: f'{value:g}' if isinstance(value, (int, float)) else f'{value[0]:g}–{value[1]:g}'
+                   for key, value in self.section.items()}
+        parts = [f'σ = {section["sigma"]}'] if self.sigma is not None else [f'θ = {section["theta"]}°']
+        if self.lambda_1 is not None:
+            parts.append(f'λ = {section["lambda_1"]}, {section["lambda_2"]}')
+        named = {'motion': 'motion', 'noise': 'noise', 'jpeg': 'JPEG'}
+        parts += [f'{word} {section[key]}' for key, word in named.items() if section.get(key, '0') != '0']
+        return '; '.join(parts)
+
     def covers(self, point: Degradation) -> bool:
         """Whether a degradation of single values could have been drawn from this one.
 

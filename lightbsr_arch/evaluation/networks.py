@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .. import checkpoints
 
-Sample = Mapping[str, Any]  # of a BlindDegradationDataset: lq, gt (3, H, W), kernel (21, 21), noise ()
+Sample = Mapping[str, Any]  # of a BlindDegradationDataset: lq, gt (3, H, W), kernel (21, 21), noise (); a real image: lq
 
 
 @dataclass(frozen=True)
@@ -85,4 +85,5 @@ def side_inputs(network: nn.Module, samples: Sequence[Sample]) -> tuple[Optional
     """What a teacher sees besides the LR images of samples of one size; BasicSR's own networks see nothing."""
     if not hasattr(network, 'side_inputs'):
         return ()
-    return network.side_inputs(*(batched(network, samples, key) for key in ('gt', 'kernel', 'noise')))
+    return network.side_inputs(*(batched(network, samples, key) if key in samples[0] else None
+                                 for key in ('gt', 'kernel', 'noise')))

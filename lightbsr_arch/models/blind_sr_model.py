@@ -1,10 +1,12 @@
 """What the blind methods share: degrading on the device, training in stages, averages, validation by stage."""
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import fields
+from statistics import fmean
 from typing import Any, Optional
 
 import torch
@@ -15,11 +17,11 @@ from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ..basicsr_compat import current_epoch, plain, share_gradients
+from ..basicsr_compat import agree_on_buffers, current_epoch, gather_objects, own_part, plain, share_gradients
 from ..config import Stage, StepOptions, build, suggest
 from ..degradations import degrade, parse_degradation
 from . import stages
-from .idr_validation import IDRValidation
+from .idr_validation import IDRValidation, in_turn
 from .real_world import DATASET as REAL_WORLD
 from .real_world import RealWorldSynthesis
 from .stepping import Memory, Stepper
@@ -99,7 +101,6 @@ class BlindSRModel(SRModel):
                                      if 'degradation' in section else None)
         self.stage: Optional[Stage] = None
         self.stepper = Stepper(self.step_options, self.device)
-        self.num_skipped = 0  # in a row
         self._prepare_network(section)
         if (self.opt.get('val') or {}).get('idr_statistics'):
             self.idr_validation = self._start_idr_validation()
@@ -199,15 +200,14 @@ class BlindSRModel(SRModel):
         before = Memory(self.moved_by_a_step())
         self.before_step()
         losses, statistics = self.compute_gradients(stage)
-        unsound = self.stepper.step(self.optimizer_g, losses)
-        if unsound is None:
-            self.num_skipped = 0
+        self.stepper.step(self.optimizer_g, losses)
+        if self.stepper.unsound is None:
             self.after_step()
             if self.ema_decay > 0:
                 self.model_ema(self.ema_decay)
         else:
             before.restore()
-            self.skip(current_iter, unsound)
+            self.skip(f'Step {current_iter}', self.stepper, current_iter)
         self.log_dict = self.reduce_loss_dict(OrderedDict(losses | statistics))
 
     def compute_gradients(self, stage: Stage) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -237,22 +237,21 @@ class BlindSRModel(SRModel):
         """What forward passes change, besides the gradients: BatchNorm's statistics and the like."""
         return list(self.get_bare_model(self.net_g).buffers())
 
-    def skip(self, current_iter: int, unsound: str) -> None:
+    def skip(self, name: str, stepper: Stepper, current_iter: int) -> None:
         """Reports a step that did not count; too many in a row end the run, with a state to go on from.
 
         Raises:
             ValueError: `train.max_skipped` steps in a row.
         """
-        if self.stepper.is_overflow(unsound):
+        if stepper.is_overflow():
             return
-        self.num_skipped += 1
-        get_root_logger().warning(f'Step {current_iter} is skipped: {unsound} not finite. '
-                                  f'Images: {", ".join(self.images or ["unknown"])}')
-        if self.num_skipped == self.step_options.max_skipped:
+        images = itertools.chain.from_iterable(gather_objects(self.images or ['unknown']))
+        get_root_logger().warning(f'{name} is skipped: {stepper.unsound} not finite. Images: {", ".join(images)}')
+        if stepper.num_skipped == self.step_options.max_skipped:
             self.save(current_epoch(), current_iter)
-            raise ValueError(f'{self.num_skipped} steps in a row had losses or gradients that are not finite ({unsound}): lower '
-                             f'the learning rate or look at the images named above. The state before them is saved as '
-                             f'{current_iter}.state')
+            raise ValueError(f'{stepper.num_skipped} steps in a row had losses or gradients that are not finite '
+                             f'({stepper.unsound}): lower the learning rate or look at the images named above. The state '
+                             f'before them is saved as {current_iter}.state')
 
     def get_current_log(self) -> dict[str, float]:
         """BasicSR writes these, but not the learning rate, to TensorBoard."""
@@ -300,13 +299,15 @@ class BlindSRModel(SRModel):
 
     @torch.no_grad()
     def _validate_idr(self, dataloader: DataLoader) -> dict[str, float]:
+        agree_on_buffers(self)
         net = self.evaluation_network()
-        rows: list[dict[str, Tensor]] = []
-        for data in dataloader:
+        rows: list[dict[str, float]] = []
+        for data in own_part(self.opt, dataloader):
             self.feed_data(data)
-            rows.append(self.evaluate_idr(net))
+            rows.append({key: value.item() for key, value in self.evaluate_idr(net).items()})
             self._collect_idr(net)
-        return {key: torch.stack([row[key] for row in rows]).mean().item() for key in rows[0]}
+        rows = in_turn(gather_objects(rows))
+        return {key: fmean(row[key] for row in rows) for key in rows[0]}
 
     def _collect_idr(self, net: nn.Module) -> None:
         if self.idr_validation is not None:

@@ -1,17 +1,23 @@
 """During training: does the representation tell the validation sets' degradations apart? (`val.idr_statistics`)"""
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor
 
+from ..basicsr_compat import gather_objects
 from ..degradations import parse_degradation
+
+T = TypeVar('T')
 
 
 class IDRValidation:
     """Collects IDRs over the validation sets; their degradations are the classes, their images the groups.
+
+    Of several processes, each adds those of every n-th image.
 
     Raises:
         ValueError: fewer than two degradations.
@@ -37,8 +43,13 @@ class IDRValidation:
         if not self.labels.keys() <= self.rows.keys():
             return {}
         from ..evaluation import idr_statistics  # here, as scikit-learn takes a second to import
-        rows = [row for dataset in self.labels for row in self.rows[dataset]]
+        rows = [row for dataset in self.labels for row in in_turn(gather_objects(self.rows[dataset]))]
         features, labels, images = (np.array(column) for column in zip(*rows))
         self.rows = {}
         return {'silhouette': idr_statistics.silhouette(features, labels),
                 'probe_accuracy': idr_statistics.probe_accuracy(features, labels, images)}
+
+
+def in_turn(parts: list[list[T]]) -> list[T]:
+    """The first of each part, the second of each, and so on: what was dealt out, in its order."""
+    return [row for rows in itertools.zip_longest(*parts) for row in rows if row is not None]

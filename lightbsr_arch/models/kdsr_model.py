@@ -7,7 +7,6 @@ from basicsr.archs import build_network
 from basicsr.archs.vgg_arch import VGG_PRETRAIN_PATH
 from basicsr.losses import build_loss
 from basicsr.models.sr_model import SRModel
-from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
 from ..config import Stage
@@ -65,6 +64,7 @@ class KDSRGANStudentModel(KDSRStudentModel):
         net_d = build_network(self.opt['network_d']).to(memory_format=self.memory_format)
         self.net_d = SRModel.model_to_device(self, net_d)
         self.stepper_d = Stepper(self.step_options, self.device)
+        self.discriminator_log: dict[str, float] = {}
         path = self.opt['path'].get('pretrain_network_d')
         if path is not None:
             self.load_network(self.net_d, path, True, self.opt['path'].get('param_key_d', 'params'))
@@ -100,18 +100,24 @@ class KDSRGANStudentModel(KDSRStudentModel):
             losses |= {name: loss for name, loss in (('l_percep', perceptual), ('l_style', style)) if loss is not None}
         return losses, statistics
 
-    def after_step(self) -> None:
-        """The discriminator's step."""
+    def optimize_parameters(self, current_iter: int) -> None:
+        """The student's step, and if it counted, the discriminator's."""
+        super().optimize_parameters(current_iter)
+        if self.stepper.unsound is None:
+            self.train_discriminator(current_iter)
+
+    def train_discriminator(self, current_iter: int) -> None:
+        """Raises a ValueError after `train.max_skipped` steps in a row that are not finite."""
         self.net_d.requires_grad_(True)
         self.optimizer_d.zero_grad()
         before = Memory(self.net_d.buffers())
         real, fake = (self.stepper_d.forward(self.net_d, images) for images in (self.gt, self.output.detach()))
         losses = {'l_d_real': self.gan(real, True, is_disc=True), 'l_d_fake': self.gan(fake, False, is_disc=True)}
         self.stepper_d.backward(losses)
-        unsound = self.stepper_d.step(self.optimizer_d, losses)
-        if unsound is not None:
+        self.stepper_d.step(self.optimizer_d, losses)
+        if self.stepper_d.unsound is not None:
             before.restore()
-            get_root_logger().warning(f"The discriminator's step is skipped: {unsound} not finite.")
+            self.skip(f"The discriminator's step {current_iter}", self.stepper_d, current_iter)
         self.discriminator_log = self.reduce_loss_dict(
             losses | {'out_d_real': real.detach().mean(), 'out_d_fake': fake.detach().mean()})
 

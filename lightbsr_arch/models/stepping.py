@@ -15,11 +15,18 @@ PRECISIONS = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
 class Stepper:
-    """Backward passes and steps of one optimiser, in the precision that the options ask for."""
+    """Backward passes and steps of one optimiser, in the precision that the options ask for.
+
+    Attributes:
+        unsound: None, or what was not finite in the last step, which was skipped.
+        num_skipped: Steps in a row.
+    """
 
     def __init__(self, options: StepOptions, device: torch.device) -> None:
         self.options, self.device = options, device
         self.scaler = torch.amp.GradScaler(device.type, enabled=options.amp == 'fp16')
+        self.unsound: Optional[str] = None
+        self.num_skipped = 0
 
     def autocast(self) -> ContextManager[Any]:
         if self.options.amp is None:
@@ -35,12 +42,8 @@ class Stepper:
         """Adds the gradient of the losses' sum, of a batch's part by its share."""
         self.scaler.scale(sum(losses.values()) * share).backward()
 
-    def step(self, optimizer: torch.optim.Optimizer, losses: Mapping[str, Tensor]) -> Optional[str]:
-        """Takes the optimiser's step if losses and gradients are finite in all processes.
-
-        Returns:
-            None, or which of them are not finite.
-        """
+    def step(self, optimizer: torch.optim.Optimizer, losses: Mapping[str, Tensor]) -> None:
+        """Takes the optimiser's step if losses and gradients are finite in all processes."""
         self.scaler.unscale_(optimizer)
         params = [p for group in optimizer.param_groups for p in group['params'] if p.grad is not None]
         norm = nn.utils.clip_grad_norm_(params, self.options.clip_grad_norm or math.inf)
@@ -51,11 +54,13 @@ class Stepper:
         if sound.all():
             self.scaler.step(optimizer)
         self.scaler.update()
-        return ', '.join(name for name, fine in zip(figures, sound.tolist()) if not fine) or None
+        self.unsound = ', '.join(name for name, fine in zip(figures, sound.tolist()) if not fine) or None
+        if not self.is_overflow():
+            self.num_skipped = self.num_skipped + 1 if self.unsound else 0
 
-    def is_overflow(self, unsound: str) -> bool:
+    def is_overflow(self) -> bool:
         """Whether fp16's scale was only too large, which is how it finds its size."""
-        return unsound == 'gradient' and self.scaler.is_enabled() and self.scaler.get_scale() >= 1
+        return self.unsound == 'gradient' and self.scaler.is_enabled() and self.scaler.get_scale() >= 1
 
 
 def in_float32(value: Any) -> Any:

@@ -33,7 +33,7 @@ def projections(panels: Mapping[str, tuple[np.ndarray, float]], labels: np.ndarr
         axis.set_title(f'{title}\nsilhouette {silhouette:.2f}'.replace('-', '−'))
         _scatter(axis, points, labels, len(grid))
     handles = axes[0].collections
-    figure.legend(handles, [legend(degradation) for degradation in grid], loc='outside lower center', frameon=False,
+    figure.legend(handles, [degradation.symbols for degradation in grid], loc='outside lower center', frameon=False,
                   ncols=min(4, len(grid)), markerscale=1.6, handletextpad=0.2, columnspacing=1.2)
     return save(figure, path)
 
@@ -50,18 +50,6 @@ def _scatter(axis: Axes, points: np.ndarray, labels: np.ndarray, num_class: int)
     centre, radius = (points.max(0) + points.min(0)) / 2, 0.54 * np.ptp(points, 0).max() or 1
     axis.set(xlim=(centre[0] - radius, centre[0] + radius), ylim=(centre[1] - radius, centre[1] + radius), xticks=[],
              yticks=[], aspect='equal')
-
-
-def legend(degradation: Degradation) -> str:
-    """A degradation in the papers' symbols."""
-    section = {key: f'{value:g}' if isinstance(value, (int, float)) else f'{value[0]:g}–{value[1]:g}'
-               for key, value in degradation.section.items()}
-    parts = [f'σ = {section["sigma"]}'] if 'sigma' in section else [f'θ = {section["theta"]}°']
-    if 'lambda_1' in section:
-        parts.append(f'λ = {section["lambda_1"]}, {section["lambda_2"]}')
-    named = {'motion': 'motion', 'noise': 'noise', 'jpeg': 'JPEG'}
-    parts += [f'{word} {section[key]}' for key, word in named.items() if section.get(key, '0') != '0']
-    return '; '.join(parts)
 
 
 def distances(panels: Mapping[str, tuple[np.ndarray, float]], apart: np.ndarray, path: str) -> str:
@@ -101,7 +89,7 @@ def swaps(matrices: Mapping[str, np.ndarray], grid: Sequence[Degradation], path:
         matrices: Model -> (K, K) PSNR in dB.
         path: Of the figure, without suffix.
     """
-    names = [legend(degradation).replace('; ', '\n') for degradation in grid]
+    names = [degradation.symbols.replace('; ', '\n') for degradation in grid]
     is_long = len(grid) > 5 or any('\n' in name for name in names)
     changes = {model: matrix - matrix.diagonal()[:, None] for model, matrix in matrices.items()}
     extent = max(0.01, *(np.abs(change).max() for change in changes.values()))

@@ -1,0 +1,38 @@
+"""Where a network runs, and in which precision."""
+from __future__ import annotations
+
+from typing import Optional
+
+import torch
+
+PRECISIONS = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
+
+
+def pick_device(name: Optional[str]) -> torch.device:
+    """The device of that name; by default a GPU where there is one (CUDA, then Apple's), else the CPU.
+
+    Raises:
+        ValueError: it is not there.
+    """
+    if name is None:
+        name = 'cuda' if torch.cuda.is_available() else 'mps' if torch.backends.mps.is_available() else 'cpu'
+    try:
+        torch.zeros(1, device=name)
+        return torch.device(name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f'the device {name} cannot be used: {str(error).splitlines()[0]}') from None
+
+
+def pick_dtype(precision: Optional[str], device: torch.device, bits: int) -> torch.dtype:
+    """The precision of that name; by default half of it for 8-bit images on CUDA, else all.
+
+    fp16 and not bf16, whose steps near 1 are those of an 8-bit image.
+
+    Raises:
+        ValueError: no such name.
+    """
+    if precision is None:
+        precision = 'fp16' if device.type == 'cuda' and bits == 8 else 'fp32'
+    if precision not in PRECISIONS:
+        raise ValueError(f'precision must be {", ".join(PRECISIONS)}, got {precision!r}')
+    return PRECISIONS[precision]

@@ -1,0 +1,52 @@
+"""How many bytes an image may take."""
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+
+import torch
+
+UNITS = {'': 1, 'K': 2**10, 'M': 2**20, 'G': 2**30, 'T': 2**40}
+SHARE = 0.5  # of what is free now: other programs live here too
+FALLBACK = 2 * 2**30  # where the system does not tell
+
+
+def parse_size(text: str) -> int:
+    """'4GB', '4G', '512MiB' or '1000000' -> bytes.
+
+    Raises:
+        ValueError: of another form, or nothing.
+    """
+    match = re.fullmatch(r'(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?', text.strip(), re.IGNORECASE)
+    size = int(float(match[1]) * UNITS[match[2].upper()]) if match else 0
+    if not size:
+        raise ValueError(f'a size in memory must be a number of bytes, or such as 4GB or 512MB, got {text!r}')
+    return size
+
+
+def default_budget(device: torch.device) -> int:
+    """A share of the bytes that are free now where `device` keeps its tensors."""
+    if device.type == 'cuda':
+        return int(SHARE * torch.cuda.mem_get_info(device)[0])
+    return int(SHARE * min(_free_in_system(), _free_in_container()))
+
+
+def _free_in_system() -> int:
+    with contextlib.suppress(OSError, ValueError, TypeError):  # Linux
+        with open('/proc/meminfo', encoding='ascii') as file:
+            return 1024 * int(re.search(r'MemAvailable:\s*(\d+) kB', file.read())[1])
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # macOS tells what it has, not what is free
+        return os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') // 2
+    return FALLBACK
+
+
+def _free_in_container() -> float:
+    """What a control group leaves, which the system's figure does not know of."""
+    with contextlib.suppress(OSError, ValueError):
+        sizes = []
+        for name in ('max', 'current'):
+            with open(f'/sys/fs/cgroup/memory.{name}', encoding='ascii') as file:
+                sizes.append(int(file.read()))
+        return max(sizes[0] - sizes[1], 0)
+    return float('inf')
