@@ -8,7 +8,7 @@ import pickle
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Optional
+from typing import Any, BinaryIO, Callable, Optional
 
 import safetensors.torch
 import torch
@@ -17,7 +17,6 @@ from torch import Tensor
 from .detection import our_arch, our_arguments
 from .errors import CheckpointError
 from .upstream import from_upstream, upstream_arch
-
 
 NOTES_KEY = 'lightbsr_arch'  # in the metadata of formats that hold texts alone, as JSON
 
@@ -139,10 +138,7 @@ def write(content: dict[str, Any], path: str) -> None:
     Raises:
         OSError: the disk is full, or the folder missing or not writable. What stood there before still stands.
     """
-    def save(temporary: str) -> None:
-        with open(temporary, 'wb') as file:
-            torch.save(content, file)
-    _write(save, path)
+    _write(lambda file: torch.save(content, file), path)
 
 
 def write_safetensors(checkpoint: Checkpoint, path: str) -> None:
@@ -154,18 +150,14 @@ def write_safetensors(checkpoint: Checkpoint, path: str) -> None:
     # one entry alone: safetensors writes several in a random order
     metadata = {NOTES_KEY: json.dumps(checkpoint.notes, sort_keys=True)} if checkpoint.notes else None
     content = safetensors.torch.save({k: v.contiguous() for k, v in checkpoint.state_dict.items()}, metadata)
-
-    def save(temporary: str) -> None:
-        with open(temporary, 'wb') as file:
-            file.write(content)
-    _write(save, path)
+    _write(lambda file: file.write(content), path)
 
 
-def _write(save: Callable[[str], None], path: str) -> None:
+def _write(save: Callable[[BinaryIO], Any], path: str) -> None:
     for pause in (*PAUSES, None):
         try:
-            with replacing(path) as temporary:
-                save(temporary)
+            with replacing(path) as temporary, open(temporary, 'wb') as file:
+                save(file)
             return
         except (OSError, RuntimeError) as error:  # torch turns some of the former into the latter
             if pause is None:
