@@ -27,7 +27,7 @@ from basicsr.models import build_model
 from basicsr.models.base_model import BaseModel
 from basicsr.models.lr_scheduler import MultiStepRestartLR
 from basicsr.models.sr_model import SRModel
-from basicsr.utils import registry
+from basicsr.utils import misc, registry
 from basicsr.utils.file_client import FileClient
 from basicsr.utils.logger import get_root_logger
 from torch import nn
@@ -535,6 +535,15 @@ def test_a_lock_that_its_owner_has_deleted_counts_for_nothing(tmp_path: Path) ->
         assert not runs.is_alone(late)
         with runs.lock(str(tmp_path / 'run')):  # a third run has made it anew
             assert not runs.is_alone(late)
+
+
+def test_runs_within_a_second_are_all_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(misc, 'get_time_str', lambda: 'now')
+    for number in range(4):
+        misc.mkdir_and_rename(str(tmp_path / 'run'))
+        (tmp_path / f'run/{number}').touch()
+    assert {path.name: next(path.iterdir()).name for path in tmp_path.iterdir()} == {
+        'run': '3', 'run_archived_now': '0', 'run_archived_now_2': '1', 'run_archived_now_3': '2'}
 
 
 def test_a_run_is_found_from_anywhere(images: Path, tmp_path: Path, run_cli: Callable, monkeypatch: pytest.MonkeyPatch,

@@ -46,8 +46,8 @@ def apply(prepare_options: Callable[[dict[str, Any]], None] = lambda opt: None) 
                   saving.save_whole_files, saving.load_named_weights, resuming.resume_anywhere, resuming.seed_each_step,
                   resuming.seed_samples, distributed.start_processes_anywhere, distributed.wrap_anywhere,
                   validation.validate_together, validation.validate_where_a_run_goes_on,
-                  runs.refuse_untrained_test, runs.keep_other_runs_out, runs.save_before_stopping,
-                  runs.rehearse_before_archiving, output.hush, output.start_wandb, output.keep_tracebacks):
+                  runs.refuse_untrained_test, runs.keep_other_runs_out, runs.archive_under_unused_names,
+                  runs.save_before_stopping, runs.rehearse_before_archiving, output.hush, output.start_wandb, output.keep_tracebacks):
         patch()
     options.hook_options(prepare_options)
     basicsr.train._lightbsr_arch = True

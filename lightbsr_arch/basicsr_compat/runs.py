@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import itertools
 import logging
 import os
 import signal
@@ -87,6 +88,23 @@ def is_alone(file: TextIO) -> bool:
         return True
     except (BlockingIOError, FileNotFoundError):
         return False
+
+
+def archive_under_unused_names() -> None:
+    """OSError: Directory not empty, at the third run of a name within a second: archives are named by the second."""
+    import basicsr.train
+    from basicsr.utils import misc
+
+    def mkdir_and_rename(path: str) -> None:
+        if os.path.exists(path):
+            archive = f'{path}_archived_{misc.get_time_str()}'
+            names = itertools.chain([archive], (f'{archive}_{i}' for i in itertools.count(2)))
+            unused = next(name for name in names if not os.path.exists(name))
+            print(f'Path already exists. Rename it to {unused}', flush=True)
+            os.rename(path, unused)
+        os.makedirs(path, exist_ok=True)
+
+    misc.mkdir_and_rename = basicsr.train.mkdir_and_rename = mkdir_and_rename
 
 
 def save_before_stopping() -> None:
