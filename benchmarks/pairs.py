@@ -171,11 +171,11 @@ def timed(work: Work, device: torch.device) -> dict[str, float]:
 
 
 def matmul_rate(asked: Settings, dtype: torch.dtype) -> dict[str, float]:
-    """Multiply-adds per second of a product of large square matrices: what the machine can do at best."""
+    """Multiply-adds per second of a product of large square matrices, the best of a few: what the machine can do."""
     size = 256 if asked.quick else 8192 if asked.device.type == 'cuda' else 2048
     a, b = (torch.rand(size, size, device=asked.device, dtype=dtype) for _ in range(2))
-    times = [timed(lambda: a @ b, asked.device) for _ in range(6)][1:]
-    return {clock: size**3 / statistics.median(t[clock] for t in times) for clock in CLOCKS}
+    times = [timed(lambda: a @ b, asked.device) for _ in range(10)]
+    return {clock: size**3 / min(t[clock] for t in times) for clock in CLOCKS}
 
 
 def count_multiply_adds(work: Work) -> float:
@@ -197,7 +197,8 @@ def peak_memory(work: Work, device: torch.device) -> Optional[int]:
         work()
         return torch.cuda.max_memory_allocated(device) - before
     if not sys.platform.startswith('linux'):
-        return work() and None
+        work()
+        return None
     ctypes.CDLL(None).malloc_trim(0)
     with open('/proc/self/clear_refs', 'w') as file:
         file.write('5')  # the peak starts anew
