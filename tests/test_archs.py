@@ -201,6 +201,36 @@ def test_upsampler_names_the_scales_that_it_has(scale: float) -> None:
         Upsampler(scale, 8)
 
 
+@pytest.mark.parametrize('size', [(2, 37, 41), (1, 8, 200), (1, 200, 8)], ids=str)
+@pytest.mark.parametrize('scale', [2, 3, 4])
+def test_merged_upsampler_is_its_layers(scale: int, size: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    net, merged = Upsampler(scale, 8).double(), []
+    monkeypatch.setattr(net, 'as_one', lambda: merged.append(True) or Upsampler.as_one(net))
+    x = torch.rand(size[0], 8, *size[1:], dtype=torch.float64, requires_grad=True)
+    ours, expected = net(x), nn.Sequential.forward(net, x)
+    assert merged and ours.shape == expected.shape
+    for mine, theirs in [(ours, expected), *zip(*(torch.autograd.grad(sr.square().sum(), [x, *net.parameters()])
+                                                  for sr in (ours, expected)))]:
+        assert (mine - theirs).abs().max() < 1e-12 * theirs.abs().max()
+
+
+def test_small_images_meta_tensors_and_traces_run_the_upsamplers_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = Upsampler(4, 8)
+    monkeypatch.setattr(net, 'as_one', lambda: pytest.fail('the layers were merged'))
+    assert net(torch.rand(1, 8, 7, 500)).shape == (1, 3, 28, 2000)
+    assert copy.deepcopy(net).to('meta')(torch.rand(1, 8, 64, 64, device='meta')).shape == (1, 3, 256, 256)
+    torch.jit.trace(net, torch.rand(1, 8, 64, 64), check_trace=False)
+
+
+def test_detail_init_starts_depthwise_kernels_without_mean() -> None:
+    for net in (small_student(detail_init=True), small_teacher(detail_init=True)):
+        kernels = [m.depthwise for m in net.modules() if hasattr(m, 'depthwise')]
+        assert len(kernels) == 6
+        for kernel in kernels:
+            assert kernel.weight.mean((2, 3)).abs().max() < 1e-8 and kernel.weight.std() > 0.05 and not kernel.bias.any()
+    assert small_student().trunk.groups[0].convnext.depthwise.bias.any()
+
+
 @pytest.mark.parametrize('prior', [None, torch.zeros(2, 14), torch.zeros(2, 18)], ids=['none', '14', '18'])
 def test_teacher_refuses_a_prior_of_another_length(prior: Tensor | None) -> None:
     with pytest.raises((ValueError, RuntimeError)):

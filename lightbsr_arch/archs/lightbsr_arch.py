@@ -182,7 +182,7 @@ class SRTrunk(Trunk):
     """The super-resolution network of teacher and student: LR features, adaptation groups, fusion, upscaler."""
 
     def __init__(self, scale: int, num_feat: int, num_group: int, num_block: int, layer_scale: float,
-                 channel_gate: bool, spatial_gate: bool, correction: bool) -> None:
+                 channel_gate: bool, spatial_gate: bool, correction: bool, detail_init: bool) -> None:
         super().__init__()
         self.mean_shift = MeanShift()
         self.head = nn.Conv2d(3, num_feat, 3, padding=1)
@@ -191,6 +191,9 @@ class SRTrunk(Trunk):
                                correction and (channel_gate or spatial_gate)) for _ in range(num_group))
         self.fusion = nn.Conv2d(num_feat, num_feat, 3, padding=1)
         self.upsampler = Upsampler(scale, num_feat)
+        for module in self.modules():
+            if detail_init and isinstance(module, ConvNeXtBody):
+                module.start_with_details()
 
     def forward(self, lq: Tensor, channel: Optional[Tensor], spatial: Optional[Tensor]) -> Tensor:
         x = features = self.features(lq)
@@ -211,11 +214,13 @@ class LightBSR(nn.Module):
         channel_gate, spatial_gate, correction: False leaves that part out (the paper's Table 2, M1 to M5). Without
             both gates nothing reads the IDR and no estimator is built.
         idr_noise: Adds uniform [0, idr_noise) noise to the estimate, the same for an image in each run ("error IDR").
+        detail_init: Starts depthwise kernels at zero mean, unlike the paper: LayerNorm then passes on details rather than
+            the brightness, and a short training learns to deblur (`ConvNeXtBody.start_with_details`).
     """
 
     def __init__(self, scale: int = 4, num_feat: int = 64, num_group: int = 8, num_block: int = 8,
                  layer_scale: float = 1e-6, channel_gate: bool = True, spatial_gate: bool = True,
-                 correction: bool = True, idr_noise: float = 0.0) -> None:
+                 correction: bool = True, idr_noise: float = 0.0, detail_init: bool = False) -> None:
         super().__init__()
         check_size(num_feat, num_group, num_block)
         adaptive = channel_gate or spatial_gate
@@ -223,7 +228,8 @@ class LightBSR(nn.Module):
         self.idr_noise = idr_noise
         self.estimator = IDREstimator() if adaptive else None
         self.converter = IDRConverter(num_feat - num_feat // 4, channel_gate, spatial_gate) if adaptive else None
-        self.trunk = SRTrunk(scale, num_feat, num_group, num_block, layer_scale, channel_gate, spatial_gate, correction)
+        self.trunk = SRTrunk(scale, num_feat, num_group, num_block, layer_scale, channel_gate, spatial_gate, correction,
+                             detail_init)
 
     def side_inputs(self, gt: Tensor, kernel: Optional[Tensor], noise: Optional[Tensor]) -> tuple[()]:
         """What `forward` takes besides `lq`: nothing."""
@@ -268,7 +274,7 @@ class LightBSRTeacher(nn.Module):
                  prior_dim: int = 15, noise_prior: bool = False, contrastive: bool = True, queue_size: int = 8192,
                  momentum: float = 0.999, patch_by_patch: bool = False, layer_scale: float = 1e-6,
                  channel_gate: bool = True, spatial_gate: bool = True, correction: bool = True,
-                 idr_noise: float = 0.0) -> None:
+                 idr_noise: float = 0.0, detail_init: bool = False) -> None:
         super().__init__()
         check_size(num_feat, num_group, num_block)
         if not 0 <= prior_dim <= KERNEL_SIZE**2:
@@ -285,7 +291,8 @@ class LightBSRTeacher(nn.Module):
         self.encoder = MomentumEncoder(
             lambda: IDREstimator(in_channels), ESTIMATE_CHANNELS, contrastive, queue_size, momentum, patch_by_patch)
         self.converter = IDRConverter(num_feat - num_feat // 4, channel_gate, spatial_gate) if adaptive else None
-        self.trunk = SRTrunk(scale, num_feat, num_group, num_block, layer_scale, channel_gate, spatial_gate, correction)
+        self.trunk = SRTrunk(scale, num_feat, num_group, num_block, layer_scale, channel_gate, spatial_gate, correction,
+                             detail_init)
         self.register_buffer('pca_basis', torch.zeros(prior_dim, KERNEL_SIZE**2) if prior_dim else None)
 
     def prior(self, kernel: Tensor, noise: Tensor) -> Optional[Tensor]:

@@ -1,8 +1,8 @@
 """Which of this package's networks a state dict is of, and its arguments: read off keys and shapes.
 
-What the weights cannot tell is left out of the arguments, and so at its default: `layer_scale` (a start value),
-`idr_noise`, `momentum` and `patch_by_patch`, which change how a network is trained or probed; `correction` where no gate
-reads the IDR; `queue_size` without a queue; `num_estimator_block` without an estimator.
+What the weights cannot tell is left out of the arguments, and so at its default: `layer_scale` and `detail_init`
+(the start), `idr_noise`, `momentum` and `patch_by_patch`, which change how a network is trained or probed; `correction` where
+no gate reads the IDR; `queue_size` without a queue; `num_estimator_block` without an estimator.
 """
 from __future__ import annotations
 
