@@ -98,6 +98,7 @@ class StepOptions:
         always computed in float32.
     channels_last: Memory layout; the same results, mostly faster.
     compile: Compile the network with torch.compile at its first step.
+    recompute: Keep only every few blocks' output for the gradient and compute the others again: less memory, more time.
     accumulate: Parts in which a batch is worked through, for less memory. BatchNorm sees each part alone.
     clip_grad_norm: Largest norm of the gradient; left out, gradients are not clipped.
     sync_bn: BatchNorm over the batches of all processes (GPUs only).
@@ -107,6 +108,7 @@ class StepOptions:
     amp: Optional[Literal['bf16', 'fp16']] = None
     channels_last: bool = True
     compile: bool = False
+    recompute: bool = False
     accumulate: int = 1
     clip_grad_norm: Optional[float] = None
     sync_bn: bool = False

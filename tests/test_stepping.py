@@ -171,6 +171,19 @@ def test_the_memory_layout_is_an_option(channels_last: bool, images: Path, make:
     assert model.net_g.trunk.head.weight.is_contiguous(memory_format=torch.channels_last) == channels_last
 
 
+@pytest.mark.parametrize('options', [kdsr, lightbsr])
+def test_recomputing_keeps_less_and_changes_nothing(options: Callable, images: Path, make: Callable) -> None:
+    results, kept = [], []
+    for recompute in (False, True):
+        model, _ = make(options(images, recompute=recompute))
+        sizes: dict[int, int] = {}
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.update({t.data_ptr(): t.nbytes}) or t, lambda t: t):
+            model.optimize_parameters(1)
+        results.append(everything(model))
+        kept.append(sum(sizes.values()))
+    assert changed(*results) == [] and kept[1] < kept[0]
+
+
 @pytest.mark.parametrize('optimizer', [{'type': 'AdamW', 'weight_decay': 0.1}, {'type': 'Adam', 'fused': True}])
 def test_optimizers(optimizer: Options, images: Path, make: Callable) -> None:
     model, _ = make(kdsr(images, optim_g=optimizer))

@@ -4,11 +4,13 @@ ConvNeXt block: "A ConvNet for the 2020s", CVPR 2022, https://arxiv.org/abs/2201
 """
 from __future__ import annotations
 
-from typing import Optional
+from collections.abc import Callable
+from typing import Any, Optional
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
 SMALL = 1536  # LR pixels, below which merging an upsampler costs more than it saves
@@ -130,7 +132,18 @@ class Upsampler(nn.Sequential):
 
 
 class Trunk(nn.Module):
-    """What the SR networks have around their blocks; a subclass builds `mean_shift`, `head`, `fusion`, `upsampler`."""
+    """What the SR networks have around their blocks; a subclass builds `mean_shift`, `head`, `fusion`, `upsampler`.
+
+    recompute: Whether the gradient's pass computes the blocks' feature maps again instead of keeping them.
+    """
+
+    recompute = False
+
+    def run(self, blocks: Callable[..., Any], *inputs: Any) -> Any:
+        """The blocks' output."""
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(blocks, *inputs, use_reentrant=False)
+        return blocks(*inputs)
 
     def features(self, lq: Tensor) -> Tensor:
         """The LR features (B, C, H, W)."""

@@ -198,7 +198,7 @@ class SRTrunk(Trunk):
     def forward(self, lq: Tensor, channel: Optional[Tensor], spatial: Optional[Tensor]) -> Tensor:
         x = features = self.features(lq)
         for group in self.groups:
-            x, channel, spatial = group(x, channel, spatial)
+            x, channel, spatial = self.run(group, x, channel, spatial)
         return self.reconstruct(features, x)
 
 

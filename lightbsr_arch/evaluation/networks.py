@@ -11,6 +11,7 @@ from basicsr.archs import build_network
 from torch import Tensor, nn
 
 from .. import checkpoints
+from ..inference.devices import pick_layout
 
 Sample = Mapping[str, Any]  # of a BlindDegradationDataset: lq, gt (3, H, W), kernel (21, 21), noise (); a real image: lq
 
@@ -67,7 +68,7 @@ def load_method(label: str, source: str | Mapping[str, Any], device: torch.devic
         network.load_state_dict(state_dict)
     except (RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f'{label}: {weights or section}: {" ".join(str(error).split())[:300]}') from None
-    return Method(label, network.to(device, memory_format=torch.channels_last), section, weights)
+    return Method(label, network.to(device, memory_format=pick_layout(network, device)), section, weights)
 
 
 def on_device(network: nn.Module, value: Tensor) -> Tensor:

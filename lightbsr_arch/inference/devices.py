@@ -1,9 +1,12 @@
-"""Where a network runs, and in which precision."""
+"""Where a network runs, and in which memory layout and precision."""
 from __future__ import annotations
 
 from typing import Optional
 
 import torch
+from torch import nn
+
+from ..archs import KDSR
 
 PRECISIONS = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
 
@@ -21,6 +24,12 @@ def pick_device(name: Optional[str]) -> torch.device:
         return torch.device(name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(f'the device {name} cannot be used: {str(error).splitlines()[0]}') from None
+
+
+def pick_layout(network: nn.Module, device: torch.device | str) -> torch.memory_format:
+    """The faster one: channels last, but for KDSR on a CPU, whose many narrow 3x3 convolutions are slower so by a tenth."""
+    on_cpu = torch.device(device).type == 'cpu'
+    return torch.contiguous_format if isinstance(network, KDSR) and on_cpu else torch.channels_last
 
 
 def pick_dtype(precision: Optional[str], device: torch.device, bits: int) -> torch.dtype:

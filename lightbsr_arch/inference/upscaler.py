@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..archs import KDSR, LightBSR
 from . import bundled, memory as memory_sizes, views
 from .alpha import fill_hidden, split_alpha
-from .devices import pick_device, pick_dtype
+from .devices import pick_device, pick_dtype, pick_layout
 from .networks import load_network
 from .noise import NOISY, noise_level
 from .resizing import resize
@@ -88,7 +88,8 @@ class Upscaler:
 
     def _network(self, name: str) -> Any:
         if name not in self._networks:
-            self._networks[name] = load_network(name).to(self.device)
+            network = load_network(name)
+            self._networks[name] = network.to(self.device, memory_format=pick_layout(network, self.device))
         return self._networks[name]
 
     def weights_for(self, image: np.ndarray) -> str:

@@ -129,6 +129,7 @@ class BlindSRModel(SRModel):
             if self.device.type != 'cuda' or not self.opt['dist']:
                 raise ValueError('train.sync_bn is for several processes on GPUs: set it to false')
             self.net_g = nn.SyncBatchNorm.convert_sync_batchnorm(self.net_g)
+        self.get_bare_model(self.net_g).trunk.recompute = options.recompute
         if options.compile:
             self.get_bare_model(self.net_g).compile()
 
