@@ -10,7 +10,7 @@ demo: install
 	$(VENV)/bin/basicsr demo
 
 test: install
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile
 
 install: $(VENV)/.installed
 

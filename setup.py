@@ -28,7 +28,7 @@ setup(
     install_requires=['basicsr>=1.4.2', 'torch>=2.2', 'torchvision>=0.17', 'numpy>=1.26', 'scipy>=1.11',
                       'scikit-image>=0.22', 'scikit-learn>=1.3', 'opencv-python>=4.8', 'Pillow>=10', 'lmdb>=1.4',
                       'pyyaml>=6', 'tqdm>=4.66', 'safetensors>=0.4'],
-    extras_require={'test': ['pytest>=8'], 'eval': ['matplotlib>=3.8'], 'perceptual': ['pyiqa'],
+    extras_require={'test': ['pytest>=8', 'pytest-xdist>=3'], 'eval': ['matplotlib>=3.8'], 'perceptual': ['pyiqa'],
                     'onnx': ['onnx>=1.17', 'onnxruntime>=1.20'], 'spandrel': ['spandrel>=0.4'],
                     'ui': ['gradio>=6']},
     entry_points={'console_scripts': ['basicsr = lightbsr_arch.cli.main:main', 'lightbsr = lightbsr_arch.cli.main:main']},
