@@ -3,7 +3,7 @@
     python benchmarks/large_image.py 3000 4000 --memory 2000
     python benchmarks/large_image.py 300 400 --memory 100 --network KDSR-M --compare
 
-Weights and image are random: neither changes what it costs.
+The image is random, which does not change what it costs.
 """
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ import torch
 from torch import nn
 
 from lightbsr_arch.archs import KDSR, LightBSR
-from lightbsr_arch.inference import needs_tiles, tiles
+from lightbsr_arch.inference import bundled, needs_tiles, tiles
+from lightbsr_arch.inference.networks import load_network
 
 NETWORKS = {
-    'compact': lambda: LightBSR(num_feat=32, num_group=3, num_block=4, layer_scale=0.1),
+    'compact': lambda: load_network(bundled.MODELS['clean']),
     'LightBSR': lambda: LightBSR(layer_scale=0.1),
     'KDSR-M': KDSR,
 }
