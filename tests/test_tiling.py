@@ -95,7 +95,7 @@ def test_tiles_equal_the_whole_at_any_size(build: Any, size: tuple[int, int]) ->
     (lightbsr, {'spatial_gate': False, 'correction': False}),
     (kdsr, {'scale': 2}), (kdsr, {'scale': 3}), (kdsr, {'dynamic': False}), (kdsr, {'num_estimator_block': 0}),
     (kdsr, {'num_block': 9}),
-], ids=str)
+], ids=lambda value: getattr(value, '__name__', str(value)))
 def test_tiles_equal_the_whole_for_any_variant(build: Any, changes: dict[str, Any]) -> None:
     net, lq = build(**changes), picture(67, 90)
     sr, num = assembled(net, lq, TIGHT)
