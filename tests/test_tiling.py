@@ -84,7 +84,7 @@ def test_tiles_equal_the_whole_at_any_size(build: Any, size: tuple[int, int]) ->
     expected = whole(net, lq)
     (in_files, num), (in_memory, one) = assembled(net, lq, TIGHT), assembled(net, lq, AMPLE)
     assert error(in_files, expected) < 1e-5 and error(in_memory, expected) < 1e-5
-    assert one == 1 and (num > 1) == (max(size) > 34)
+    assert one == 1 and (num > 1) == (max(size) > 32)
 
 
 @pytest.mark.parametrize('build, changes', [
@@ -182,7 +182,7 @@ def test_peak_memory_is_the_options_whatever_the_images_height() -> None:
     _, short = grown('tiles', 1000, memory)
     _, tall = grown('tiles', 2000, memory)
     assert short < memory + overhead and tall < memory + overhead
-    assert tall < short + 4_000_000
+    assert tall < short + 12_000_000  # the whole image grows ten times as much
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
