@@ -1,7 +1,7 @@
 """Time and peak memory of super-resolving one large image in tiles; by hand, on Linux.
 
-    python benchmarks/large_image.py 3000 4000 --memory 2000
-    python benchmarks/large_image.py 300 400 --memory 100 --network KDSR-M --compare
+    python -m benchmarks.large_image 3000 4000 --memory 2000
+    python -m benchmarks.large_image 300 400 --memory 100 --network KDSR-M --compare
 
 The image is random, which does not change what it costs.
 """
@@ -15,8 +15,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from lightbsr_arch.allocator import keep_freed_memory
 from lightbsr_arch.archs import KDSR, LightBSR
 from lightbsr_arch.inference import bundled, needs_tiles, tiles
+from lightbsr_arch.inference.devices import pick_layout
 from lightbsr_arch.inference.networks import load_network
 
 NETWORKS = {
@@ -29,7 +31,9 @@ NETWORKS = {
 def main() -> None:
     parsed = parse()
     torch.manual_seed(0)
-    network = NETWORKS[parsed.network]().eval().to(parsed.device, memory_format=torch.channels_last)
+    keep_freed_memory()
+    network = NETWORKS[parsed.network]().eval()
+    network.to(parsed.device, memory_format=pick_layout(network, parsed.device))
     lq = np.random.default_rng(0).integers(0, 256, (3, parsed.height, parsed.width), dtype=np.uint8)
     print(f'{parsed.network}, LR {parsed.width} x {parsed.height}, tiles in {parsed.memory} MB, '
           f'needed: {needs_tiles(network, parsed.height, parsed.width, parsed.memory * 10**6)}')

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import os
 import statistics
@@ -16,11 +15,13 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from lightbsr_arch import allocator
 from lightbsr_arch.evaluation.writing import aligned
 
 WAYS, CLOCKS = ('plain', 'ours'), ('wall', 'cpu')
 DTYPES = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
 MIB = 2**20
+M_MMAP_THRESHOLD = -3  # of malloc.h
 Work = Callable[[], Any]
 
 
@@ -129,8 +130,14 @@ def measure(pair: Pair, asked: Settings, rates: Mapping[str, Mapping[str, float]
         raise ValueError(f'{pair.name}: the two ways disagree by {disagreement:.2g}, more than {pair.tolerance:g}')
     multiply_adds = pair.multiply_adds()
     works = {way: getattr(pair, way) for way in WAYS}
-    peaks = {way: peak_memory(work, asked.device) for way, work in works.items()}  # warms up, too
-    rounds = [{way: timed(work, asked.device) for way, work in works.items()} for _ in range(asked.repeats)]
+    peaks, rounds = {}, [{} for _ in range(asked.repeats)]
+    for way, work in works.items():  # warms up, too
+        ALLOCATORS[way]()
+        peaks[way] = peak_memory(work, asked.device)
+    for times in rounds:
+        for way, work in works.items():
+            ALLOCATORS[way]()
+            times[way] = timed(work, asked.device)
     row: dict[str, Any] = {'name': pair.name, 'disagreement': disagreement, 'tolerance': pair.tolerance,
                            'repeats': asked.repeats, 'num_image': pair.num_image}
     for way in WAYS:
@@ -141,6 +148,17 @@ def measure(pair: Pair, asked: Settings, rates: Mapping[str, Mapping[str, float]
     for clock in CLOCKS:
         row[f'{clock}_ratio'] = statistics.median(times['plain'][clock] / times['ours'][clock] for times in rounds)
     return row
+
+
+def _glibcs_own_way() -> None:
+    """The thresholds at which glibc arrives by itself where it sees blocks of tens of megabytes."""
+    if hasattr(allocator.LIBC, 'malloc_trim'):
+        allocator.LIBC.mallopt(allocator.M_MMAP_MAX, 2**16)
+        allocator.LIBC.mallopt(M_MMAP_THRESHOLD, 32 * MIB)
+        allocator.LIBC.mallopt(allocator.M_TRIM_THRESHOLD, 64 * MIB)
+
+
+ALLOCATORS = {'plain': _glibcs_own_way, 'ours': allocator.keep_freed_memory}
 
 
 def _speed(prefix: str, seconds: float, num_image: int, multiply_adds: Optional[float],
@@ -199,7 +217,7 @@ def peak_memory(work: Work, device: torch.device) -> Optional[int]:
     if not sys.platform.startswith('linux'):
         work()
         return None
-    ctypes.CDLL(None).malloc_trim(0)
+    allocator.return_freed_memory()
     with open('/proc/self/clear_refs', 'w') as file:
         file.write('5')  # the peak starts anew
     before = _resident('VmRSS')

@@ -141,6 +141,7 @@ def test_half_precision(build: Any) -> None:
 MEASURE = """
 import sys
 import numpy as np, torch
+from lightbsr_arch.allocator import keep_freed_memory
 from lightbsr_arch.archs import LightBSR
 from lightbsr_arch.inference import needs_tiles, tiles
 
@@ -150,6 +151,7 @@ def peak():
 
 way, height, memory = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 torch.set_num_threads(1)
+keep_freed_memory()
 net = LightBSR(num_feat=16, num_group=1, num_block=2).eval()
 with torch.no_grad():
     net(torch.rand(1, 3, 8, 8))

@@ -6,6 +6,8 @@ import importlib
 import logging
 import sys
 
+from ..allocator import keep_freed_memory
+
 VERBS = {
     'upscale': 'super-resolve images of your own',
     'check': 'whether an option file can be run, and what a training will cost',
@@ -44,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.print_help()
         return 2
     chosen = parser.parse_args(arguments[:1])
+    keep_freed_memory()
     run = importlib.import_module(f'.{chosen.verb}', __package__).run
     try:
         return run(arguments[1:])

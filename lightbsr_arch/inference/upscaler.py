@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from ..allocator import keep_freed_memory, return_freed_memory
 from ..archs import KDSR, LightBSR
 from . import bundled, memory as memory_sizes, views
 from .alpha import fill_hidden, split_alpha
@@ -65,6 +66,7 @@ class Upscaler:
         self._memory = memory_sizes.parse_size(memory) if isinstance(memory, str) else memory
         self._backend = backend
         self._networks: dict[str, Any] = {}
+        keep_freed_memory()
         self._choices = self._load(weights)
 
     def _load(self, weights: Optional[str | os.PathLike[str] | nn.Module]) -> dict[str, str]:
@@ -125,6 +127,8 @@ class Upscaler:
                 raise
             raise MemoryError(f'{self.device} has too little memory for an image of {image.shape[1]}x{image.shape[0]}: '
                               'allow less than is free with `memory`, so that it is done in parts') from error
+        finally:
+            return_freed_memory()
         factor = self._outscale or network.scale
         size = [max(round(factor * side), 1) for side in image.shape[:2]]
         if list(sr.shape[:2]) != size:

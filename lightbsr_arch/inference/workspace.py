@@ -1,9 +1,7 @@
 """Passes over a whole image, tile by tile, within a number of bytes."""
 from __future__ import annotations
 
-import ctypes
 import math
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Optional
@@ -11,10 +9,10 @@ from typing import Optional
 import torch
 from torch import Tensor
 
+from ..allocator import return_freed_memory
 from .boxes import ALIGNMENT, Box, grid, padded_area
 from .sources import FeatureMap, Source, channel_sums
 
-LIBC = ctypes.CDLL(None) if os.name == 'posix' else None
 SMALLEST_SIDE = 32
 LARGEST_SIDE = 1024
 LARGEST_SIDE_ON_CPU = 256  # beyond it each pixel takes longer
@@ -71,7 +69,7 @@ class Workspace:
             inner = place.within(outer.times(scale))
             yield place, tile[..., inner.rows, inner.columns]
             del tile
-            _return_freed_memory()
+            return_freed_memory()  # else the next tile, whose blocks do not fit, takes two or three times its own
 
     def store(self, cost: Cost, function: Callable[..., Tensor], *sources: Optional[Source], scale: float = 1) -> FeatureMap:
         """The result as a map."""
@@ -109,12 +107,6 @@ class Workspace:
                 return math.inf
             return padded_area(self.height, self.width, side, num * cost.halo) / (self.height * self.width) + STORING / num
         return min(range(1, num_layer + 1), key=price, default=1)
-
-
-def _return_freed_memory() -> None:
-    """glibc keeps freed blocks that the next tile's do not fit into: two or three times the tile's own memory."""
-    if hasattr(LIBC, 'malloc_trim'):
-        LIBC.malloc_trim(0)
 
 
 def reconstruction(scale: int, num_feat: int) -> Cost:

@@ -1,0 +1,40 @@
+"""Freed memory: kept, then given back."""
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lightbsr_arch import allocator
+
+RESIDENT = """
+import torch
+from lightbsr_arch import allocator
+
+def resident():
+    status = dict(line.split(':', 1) for line in open('/proc/self/status'))
+    return int(status['VmRSS'].split()[0]) // 1024
+
+before = resident()
+allocator.keep_freed_memory()
+torch.ones(64, 2**18)
+print(resident() - before)
+allocator.return_freed_memory()
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(not hasattr(allocator.LIBC, 'malloc_trim'), reason='glibc alone keeps and returns memory')
+def test_freed_memory_is_kept_until_it_is_returned() -> None:
+    answer = subprocess.run([sys.executable, '-c', RESIDENT], capture_output=True, text=True, check=True,
+                            cwd=Path(__file__).resolve().parents[1])
+    kept, returned = map(int, answer.stdout.split())
+    assert kept > 60 and returned < 10
+
+
+def test_without_glibc_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(allocator, 'LIBC', None)
+    allocator.keep_freed_memory()
+    allocator.return_freed_memory()
