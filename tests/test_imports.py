@@ -9,19 +9,19 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / 'lightbsr_arch'
 ALLOWED = {
-    'cli': {'option_files', 'option_notes', 'config', 'evaluation', 'inference', 'checkpoints', 'plugin', 'degradations', 'data', 'basicsr_compat'},
+    'cli': {'allocator', 'option_files', 'option_notes', 'config', 'evaluation', 'inference', 'checkpoints', 'plugin', 'degradations', 'data', 'basicsr_compat'},
     'plugin': {'basicsr_compat', 'archs', 'data', 'losses', 'models', 'option_checks', 'evaluation.perceptual_metrics'},
     'option_checks': {'option_keys', 'config', 'models'},
     'models': {'evaluation.idr_statistics', 'archs', 'losses', 'degradations', 'checkpoints', 'config', 'basicsr_compat'},
     'data': {'degradations', 'config', 'basicsr_compat'},
-    'inference': {'archs', 'checkpoints'},
+    'inference': {'allocator', 'archs', 'checkpoints'},
     'evaluation': {'option_files', 'data', 'degradations', 'checkpoints', 'inference', 'config'},
     'basicsr_compat': {'checkpoints', 'config', 'option_files'},
     'archs': {'degradations.resize'},
     'spandrel_support': {'archs', 'checkpoints'},
-    'losses': set(), 'degradations': set(), 'config': set(), 'option_files': set(), 'option_keys': set(), 'option_notes': set(), 'checkpoints': set(), '__init__': set(),
+    'allocator': set(), 'losses': set(), 'degradations': set(), 'config': set(), 'option_files': set(), 'option_keys': set(), 'option_notes': set(), 'checkpoints': set(), '__init__': set(),
 }
-WITHOUT_BASICSR = {'archs', 'losses', 'degradations', 'config', 'option_files', 'option_keys', 'checkpoints', 'inference', 'spandrel_support', '__init__'}
+WITHOUT_BASICSR = {'allocator', 'archs', 'losses', 'degradations', 'config', 'option_files', 'option_keys', 'checkpoints', 'inference', 'spandrel_support', '__init__'}
 
 
 def imported(module: str, source: str) -> Iterator[str]:
