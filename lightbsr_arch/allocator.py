@@ -1,5 +1,5 @@
 """The C library's allocator. A network takes and frees maps of megabytes all the time; glibc gives such blocks back to the
-system at once and takes them anew, page by page, for a fifth to a third of a network's time on a CPU.
+system at once and takes them anew, page by page, for a tenth of a network's time on a CPU or more.
 
 Nothing happens here where there is no glibc.
 """
