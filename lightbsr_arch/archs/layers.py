@@ -115,14 +115,15 @@ class Upsampler(nn.Sequential):
 
         The weight is the layers' adjoint on a unit impulse at each of the s² pixels and 3 colours of an LR pixel.
         """
-        with torch.autocast(self[0].weight.device.type, enabled=False):
-            eye = torch.eye(3 * self.scale**2).to(self[0].weight)[..., None, None]
+        weight = self[0].weight
+        with torch.autocast(weight.device.type, enabled=False):
+            eye = torch.eye(3 * self.scale**2, dtype=weight.dtype, device=weight.device)[..., None, None]
             x = F.pad(F.pixel_shuffle(eye, self.scale), (self.scale,) * 4)
             for layer in reversed(list(self)[1:]):
                 x = (F.conv_transpose2d(x, layer.weight, padding=1) if isinstance(layer, nn.Conv2d)
                      else F.pixel_unshuffle(x, layer.upscale_factor))
             bias = super().forward(x.new_zeros(1, self[0].in_channels, 3, 3))
-            return F.conv_transpose2d(x, self[0].weight), F.pixel_unshuffle(bias, self.scale)[0, :, 1, 1]
+            return F.conv_transpose2d(x, weight), F.pixel_unshuffle(bias, self.scale)[0, :, 1, 1]
 
     def _padded(self, x: Tensor, sides: tuple[int, int, int, int]) -> Tensor:
         """The layers, padding only the given sides: left, right, top, bottom."""
