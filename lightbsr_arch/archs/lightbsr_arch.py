@@ -191,9 +191,17 @@ class SRTrunk(Trunk):
                                correction and (channel_gate or spatial_gate)) for _ in range(num_group))
         self.fusion = nn.Conv2d(num_feat, num_feat, 3, padding=1)
         self.upsampler = Upsampler(scale, num_feat)
+        if detail_init:
+            self._start_with_details()
+
+    @torch.no_grad()
+    def _start_with_details(self) -> None:
         for module in self.modules():
-            if detail_init and isinstance(module, ConvNeXtBody):
+            if isinstance(module, ConvNeXtBody):
                 module.start_with_details()
+            elif isinstance(module, IDRAdaptationGroup):
+                module.conv.weight *= 0.1
+                module.conv.bias.zero_()
 
     def forward(self, lq: Tensor, channel: Optional[Tensor], spatial: Optional[Tensor]) -> Tensor:
         x = features = self.features(lq)
@@ -214,8 +222,9 @@ class LightBSR(nn.Module):
         channel_gate, spatial_gate, correction: False leaves that part out (the paper's Table 2, M1 to M5). Without
             both gates nothing reads the IDR and no estimator is built.
         idr_noise: Adds uniform [0, idr_noise) noise to the estimate, the same for an image in each run ("error IDR").
-        detail_init: Starts depthwise kernels at zero mean, unlike the paper: LayerNorm then passes on details rather than
-            the brightness, and a short training learns to deblur (`ConvNeXtBody.start_with_details`).
+        detail_init: A start for short trainings, unlike the paper's: depthwise kernels have zero mean, so that LayerNorm
+            passes on details rather than the brightness (`ConvNeXtBody.start_with_details`), and each group's last
+            convolution a tenth of its usual size, so that a deep network starts near the identity.
     """
 
     def __init__(self, scale: int = 4, num_feat: int = 64, num_group: int = 8, num_block: int = 8,
