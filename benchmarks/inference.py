@@ -30,7 +30,7 @@ PLAIN = {'LightBSR': plain_lightbsr, 'KDSR-M': plain.kdsr}
 
 def ours(net: nn.Module, asked: Settings) -> Callable[[Tensor], Tensor]:
     """The network as the package runs it: in the faster layout, without gradients, in half precision by autocast."""
-    net = net.to(memory_format=pick_layout(net, asked.device))
+    net = net.to(memory_format=pick_layout(net, asked.device, asked.dtype))
     if asked.compile:
         net = torch.compile(net, mode=asked.compile)
 

@@ -153,10 +153,10 @@ def measure(pair: Pair, asked: Settings, rates: Mapping[str, Mapping[str, float]
 
 def _glibcs_own_way() -> None:
     """The thresholds at which glibc arrives by itself where it sees blocks of tens of megabytes."""
-    if hasattr(allocator.LIBC, 'malloc_trim'):
-        allocator.LIBC.mallopt(allocator.M_MMAP_MAX, 2**16)
-        allocator.LIBC.mallopt(M_MMAP_THRESHOLD, 32 * MIB)
-        allocator.LIBC.mallopt(allocator.M_TRIM_THRESHOLD, 64 * MIB)
+    if allocator.GLIBC is not None:
+        allocator.GLIBC.mallopt(allocator.M_MMAP_MAX, 2**16)
+        allocator.GLIBC.mallopt(M_MMAP_THRESHOLD, 32 * MIB)
+        allocator.GLIBC.mallopt(allocator.M_TRIM_THRESHOLD, 64 * MIB)
 
 
 ALLOCATORS = {'plain': _glibcs_own_way, 'ours': allocator.keep_freed_memory}
@@ -221,14 +221,9 @@ def peak_memory(work: Work, device: torch.device) -> Optional[int]:
     allocator.return_freed_memory()
     with open('/proc/self/clear_refs', 'w') as file:
         file.write('5')  # the peak starts anew
-    before = _resident('VmRSS')
+    before = allocator.resident_memory('VmRSS')
     work()
-    return _resident('VmHWM') - before
-
-
-def _resident(key: str) -> int:
-    with open('/proc/self/status', encoding='ascii') as file:
-        return next(int(line.split()[1]) * 1024 for line in file if line.startswith(f'{key}:'))
+    return allocator.resident_memory('VmHWM') - before
 
 
 # ---------------------------------------------------------------------------------------------------------- agreement

@@ -15,7 +15,7 @@ ALLOWED = {
     'models': {'evaluation.idr_statistics', 'archs', 'losses', 'degradations', 'checkpoints', 'config', 'basicsr_compat'},
     'data': {'degradations', 'config', 'basicsr_compat'},
     'inference': {'allocator', 'archs', 'checkpoints'},
-    'evaluation': {'option_files', 'data', 'degradations', 'checkpoints', 'inference', 'config'},
+    'evaluation': {'allocator', 'option_files', 'data', 'degradations', 'checkpoints', 'inference', 'config'},
     'basicsr_compat': {'checkpoints', 'config', 'option_files'},
     'archs': {'degradations.resize'},
     'spandrel_support': {'archs', 'checkpoints'},

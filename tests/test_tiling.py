@@ -188,11 +188,11 @@ def test_peak_memory_is_the_options_whatever_the_images_height() -> None:
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
-def test_estimate_of_a_whole_image_is_one_to_three_times_what_it_takes() -> None:
+def test_estimate_of_a_whole_image_is_one_to_two_times_what_it_takes() -> None:
     needed, at_once = grown('whole', 600, 10**12)
     assert not needed
     net = lightbsr(num_group=1)
-    assert needs_tiles(net, 600, 120, int(0.9 * at_once)) and not needs_tiles(net, 600, 120, 3 * at_once)
+    assert needs_tiles(net, 600, 120, int(0.9 * at_once)) and not needs_tiles(net, 600, 120, 2 * at_once)
 
 
 # ---------------------------------------------------------------------------------------------- bad input

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
-SMALL = 1536  # LR pixels, below which merging an upsampler costs more than it saves
+SMALL, SMALL_ON_CUDA = 1536, 2**16  # LR pixels, below which merging an upsampler costs more than it saves
 
 
 class MeanShift(nn.Module):
@@ -100,7 +100,7 @@ class Upsampler(nn.Sequential):
         """(B, C, H, W) -> (B, 3, sH, sW)."""
         if torch.jit.is_tracing() or x.is_meta:  # what is exported and counted are the layers
             return super().forward(x)
-        if min(x.shape[2:]) < 8 or x.shape[0] * x.shape[2] * x.shape[3] < SMALL:
+        if min(x.shape[2:]) < 8 or x.shape[0] * x.shape[2] * x.shape[3] < (SMALL_ON_CUDA if x.is_cuda else SMALL):
             return super().forward(x)
         sr = F.pixel_shuffle(F.conv2d(x, *self.as_one(), padding=2), self.scale)
         edge = slice(self.scale)

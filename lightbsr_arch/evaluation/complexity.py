@@ -6,7 +6,6 @@ import inspect
 import multiprocessing
 import os
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -20,6 +19,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..allocator import resident_memory
 from ..config import suggest
 from .paper import SCALE, tables
 
@@ -200,7 +200,7 @@ def measure(section: Section, size: Size, device: str = 'cpu', repeats: int = 10
     place = torch.device(device)
     on_cuda = place.type == 'cuda'
     _load_kernels()
-    before = 0 if on_cuda else _resident('VmRSS')
+    before = 0 if on_cuda else resident_memory('VmRSS')
     with _named(section, size), torch.no_grad(), torch.backends.cudnn.flags(enabled=True, benchmark=True):
         network, *tensors = _on(place, build(section).to(memory_format=torch.channels_last), section, size)
         for _ in range(max(1, repeats // 5)):
@@ -208,7 +208,7 @@ def measure(section: Section, size: Size, device: str = 'cpu', repeats: int = 10
         if on_cuda:
             torch.cuda.reset_peak_memory_stats(place)
         times = [_milliseconds(lambda: network(*tensors), place) for _ in range(repeats)]
-    peak = torch.cuda.max_memory_allocated(place) if on_cuda else _resident('VmHWM')
+    peak = torch.cuda.max_memory_allocated(place) if on_cuda else resident_memory('VmHWM')
     lower, median, upper = statistics.quantiles(times, n=4, method='inclusive') if repeats > 1 else times * 3
     return Timing(median, lower, upper, None if peak is None or before is None else peak - before)
 
@@ -225,14 +225,6 @@ def _milliseconds(work: Callable[[], object], device: torch.device) -> float:
 def _load_kernels() -> None:
     """Lets torch load its code for convolutions, which is no memory of the network's."""
     torch.nn.functional.conv2d(torch.zeros(1, 16, 16, 16), torch.zeros(16, 16, 3, 3))
-
-
-def _resident(key: str) -> Optional[int]:
-    """Bytes of memory that this process holds (VmRSS), or held at its peak (VmHWM)."""
-    if not sys.platform.startswith('linux'):
-        return None
-    with open('/proc/self/status', encoding='ascii') as file:
-        return next(int(line.split()[1]) * 1024 for line in file if line.startswith(f'{key}:'))
 
 
 def in_fresh_process(prepare: Callable[[], None], *arguments: Any) -> Timing:

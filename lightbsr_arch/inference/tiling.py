@@ -26,13 +26,14 @@ from .workspace import SMALLEST_SIDE, Cost, Workspace
 
 PASSES = {LightBSR: LightBSRPasses, KDSR: KDSRPasses}
 DECENT_SIDE = 64  # with smaller tiles than this halos cost more than a file does
-UNUSED = 1.25  # measured: memory that the allocator keeps between blocks in use, where the whole image is one tile
+UNUSED = 1.2  # measured: memory that the allocator keeps between blocks in use, where the whole image is one tile
 
 
 class Passes(Protocol):
     """A network in passes, each local given what the ones before have summed up.
 
-    costs: Of all passes. map_values: Numbers in feature maps at most, for each LR pixel.
+    costs: Of all passes, the last of which, `reconstruct`, counts what it reads; the others read feature maps.
+    map_values: Numbers in feature maps at most, for each LR pixel.
     """
 
     costs: tuple[Cost, ...]
@@ -86,7 +87,8 @@ def needs_tiles(network: nn.Module, height: int, width: int, memory: int) -> boo
         ValueError: a network that cannot be run in tiles.
     """
     passes = _passes(network)
-    values = max(cost.values for cost in passes.costs) + passes.map_values
+    *others, last = (cost.values for cost in passes.costs)
+    values = max(max(others) + passes.map_values, last)
     return UNUSED * values * height * width * next(network.parameters()).dtype.itemsize > memory
 
 

@@ -91,7 +91,8 @@ class Upscaler:
     def _network(self, name: str) -> Any:
         if name not in self._networks:
             network = load_network(name)
-            self._networks[name] = network.to(self.device, memory_format=pick_layout(network, self.device))
+            layout = pick_layout(network, self.device, pick_dtype(self._precision, self.device, 8))
+            self._networks[name] = network.to(self.device, memory_format=layout)
         return self._networks[name]
 
     def weights_for(self, image: np.ndarray) -> str:
