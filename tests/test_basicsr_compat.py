@@ -572,6 +572,17 @@ def test_pruning_spares_what_was_just_written(tmp_path: Path) -> None:
     assert basicsr_compat.saved_steps(str(tmp_path)) == [10, 8, 6, 4]
 
 
+def test_pruning_takes_what_a_killed_pruning_left(tmp_path: Path) -> None:
+    """Weights whose state is gone; but nothing as long as there are fewer states than are to be kept."""
+    path = {'training_states': str(tmp_path), 'models': str(tmp_path)}
+    for name in ('net_g_2.pth', 'net_d_2.pth', '2.rank1', '4.state', '6.state', 'net_g_4.pth', 'net_g_latest.pth', 'net_g_best.pth'):
+        (tmp_path / name).touch()
+    saving_module.prune(path, 3, 6)
+    assert (tmp_path / 'net_g_2.pth').exists()
+    saving_module.prune(path, 2, 6)
+    assert {file.name for file in tmp_path.iterdir()} == {'4.state', '6.state', 'net_g_4.pth', 'net_g_latest.pth', 'net_g_best.pth'}
+
+
 ENDING = """
 import atexit, signal
 from torch.utils.data import DataLoader

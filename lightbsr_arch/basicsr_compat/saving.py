@@ -66,21 +66,24 @@ def saved_steps(folder: str) -> list[int]:
 
 
 def prune(path: Options, keep_last: Optional[int], newest: int) -> None:
-    """Deletes the states before the last `keep_last` up to `newest`, with their weights; None keeps all.
+    """Deletes what was saved before the last `keep_last` states up to `newest`; None keeps all.
 
-    Where a run was set back, later ones stand until it has come to them again.
+    Where a run was set back, later ones stand until it has come to them again. What a process that was killed while it
+    deleted has left goes with the rest.
     """
-    steps = [step for step in saved_steps(path['training_states']) if step <= newest]
-    for step in steps[keep_last:] if keep_last else []:
-        for file in files_of(path, step):
+    kept = [step for step in saved_steps(path['training_states']) if step <= newest][:keep_last]
+    if keep_last and len(kept) == keep_last:
+        for file in older_files(path, kept[-1]):
             os.remove(file)
 
 
-def files_of(path: Options, step: int) -> Iterator[str]:
-    """The files saved at an iteration, the state first: without it, the others count for nothing."""
-    for folder, pattern in ((path['training_states'], rf'{step}\.state'), (path['training_states'], rf'{step}\.rank\d+'),
-                            (path['models'], rf'net_\w+_{step}\.pth')):
-        yield from (os.path.join(folder, name) for name in sorted(os.listdir(folder)) if re.fullmatch(pattern, name))
+def older_files(path: Options, step: int) -> Iterator[str]:
+    """The files saved before an iteration, states first: without theirs, the others count for nothing."""
+    for folder, pattern in ((path['training_states'], r'(\d+)\.state'), (path['training_states'], r'(\d+)\.rank\d+'),
+                            (path['models'], r'net_\w+_(\d+)\.pth')):
+        for name in sorted(os.listdir(folder)):
+            if (match := re.fullmatch(pattern, name)) and int(match[1]) < step:
+                yield os.path.join(folder, name)
 
 
 def plain(value: Any) -> Any:
