@@ -14,8 +14,7 @@ import torch
 from lightbsr_arch import allocator
 
 def resident():
-    status = dict(line.split(':', 1) for line in open('/proc/self/status'))
-    return int(status['VmRSS'].split()[0]) // 1024
+    return allocator.resident_memory('VmRSS') // 2**20
 
 before = resident()
 allocator.keep_freed_memory()

@@ -141,13 +141,9 @@ def test_half_precision(build: Any) -> None:
 MEASURE = """
 import sys
 import numpy as np, torch
-from lightbsr_arch.allocator import keep_freed_memory
+from lightbsr_arch.allocator import keep_freed_memory, resident_memory
 from lightbsr_arch.archs import LightBSR
 from lightbsr_arch.inference import needs_tiles, tiles
-
-def peak():
-    status = dict(line.split(':', 1) for line in open('/proc/self/status'))
-    return 1024 * int(status['VmHWM'].split()[0])  # ru_maxrss would begin with the parent's
 
 way, height, memory = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 torch.set_num_threads(1)
@@ -157,14 +153,14 @@ with torch.no_grad():
     net(torch.rand(1, 3, 8, 8))
 lq, sr = np.zeros((3, height, 120), np.uint8), np.ones((3, 4 * height, 480), np.uint8)
 print(needs_tiles(net, height, 120, memory))
-before = peak()
+before = resident_memory('VmHWM')  # ru_maxrss would begin with the parent's
 if way == 'whole':
     with torch.no_grad():
         sr[:] = net(torch.from_numpy(lq)[None] / 255)[0].mul(255).round().clamp(0, 255).to(torch.uint8)
 else:
     for rows, columns, tile in tiles(net, lq, memory):
         sr[:, rows, columns] = tile.mul(255).round().clamp(0, 255).to(torch.uint8)
-print(peak() - before)
+print(resident_memory('VmHWM') - before)
 """
 
 
