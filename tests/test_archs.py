@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lightbsr_arch import checkpoints
 from lightbsr_arch.archs import IDR, Bicubic, LightBSR, LightBSRTeacher, TeacherStep
-from lightbsr_arch.archs.layers import Upsampler
+from lightbsr_arch.archs.layers import DepthwiseConv, Upsampler
 from lightbsr_arch.degradations import fit_pca_basis, imresize, isotropic_kernel
 from tests import upstream_weights
 
@@ -220,6 +220,20 @@ def test_small_images_meta_tensors_and_traces_run_the_upsamplers_layers(monkeypa
     assert net(torch.rand(1, 8, 7, 500)).shape == (1, 3, 28, 2000)
     assert copy.deepcopy(net).to('meta')(torch.rand(1, 8, 64, 64, device='meta')).shape == (1, 3, 256, 256)
     torch.jit.trace(net, torch.rand(1, 8, 64, 64), check_trace=False)
+
+
+@pytest.mark.parametrize('num_feat, dtype', [(24, torch.float64), (12, torch.float64), (16, torch.bfloat16)], ids=str)
+def test_depthwise_convolution_has_the_gradients_of_torchs(num_feat: int, dtype: torch.dtype) -> None:
+    net, x = DepthwiseConv(num_feat, 7), torch.rand(2, num_feat, 11, 13, requires_grad=True)
+    if dtype == torch.float64:
+        net, x = net.double(), x.detach().double().requires_grad_()
+    with torch.autocast('cpu', torch.bfloat16, enabled=dtype == torch.bfloat16):
+        results = net(x), nn.Conv2d.forward(net, x)
+    assert type(results[0].grad_fn) is not type(results[1].grad_fn) and results[0].dtype == dtype
+    assert torch.equal(*results)
+    for mine, theirs in zip(*(torch.autograd.grad(y.square().sum(), [x, *net.parameters()]) for y in results)):
+        assert mine.shape == theirs.shape and mine.dtype == theirs.dtype
+        assert (mine - theirs).abs().max() < (1e-12 if dtype == torch.float64 else 1e-2) * theirs.abs().max()
 
 
 def test_detail_init_starts_depthwise_kernels_without_mean() -> None:

@@ -1,9 +1,11 @@
-"""The parts that LightBSR and KDSR share: mean shift, residual, ConvNeXt body and block, upsampler, the trunk's two ends.
+"""The parts that LightBSR and KDSR share: mean shift, residual, depthwise convolution, ConvNeXt body and block, upsampler,
+the trunk's two ends.
 
 ConvNeXt block: "A ConvNet for the 2020s", CVPR 2022, https://arxiv.org/abs/2201.03545.
 """
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Optional
 
@@ -40,6 +42,43 @@ class Residual(nn.Sequential):
         return x + super().forward(x)
 
 
+class DepthwiseConv(nn.Conv2d):
+    """Depthwise convolution of odd size with zero padding, (B, C, H, W) to the same.
+
+    On a CPU the weight's gradient is read off that of a convolution in groups of 8 channels: eight times the multiply-adds
+    in two thirds of the time, and in bfloat16 in an eighth.
+    """
+
+    def __init__(self, num_feat: int, kernel_size: int) -> None:
+        super().__init__(num_feat, num_feat, kernel_size, padding=kernel_size // 2, groups=num_feat)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != 'cpu' or not torch.is_grad_enabled() or torch.jit.is_tracing():
+            return super().forward(x)
+        inputs = x, self.weight, self.bias
+        if torch.is_autocast_enabled('cpu'):
+            inputs = (tensor.to(torch.get_autocast_dtype('cpu')) for tensor in inputs)
+        return _DepthwiseOnCPU.apply(*inputs)
+
+
+class _DepthwiseOnCPU(torch.autograd.Function):
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2, groups=len(weight))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        num_feat, size = len(weight), weight.shape[-1]
+        width = math.gcd(num_feat, 8)
+        in_groups = nn.grad.conv2d_weight(x, (num_feat, width, size, size), grad, padding=size // 2, groups=num_feat // width)
+        own = in_groups.unflatten(0, (-1, width)).diagonal(dim1=1, dim2=2)
+        return (nn.grad.conv2d_input(x.shape, weight, grad, padding=size // 2, groups=num_feat),
+                own.movedim(-1, 1).reshape(weight.shape), grad.sum((0, 2, 3)))
+
+
 class ConvNeXtBody(nn.Module):
     """Depthwise 7x7, LayerNorm over channels, two pointwise layers, LayerScale; without the residual.
 
@@ -50,7 +89,7 @@ class ConvNeXtBody(nn.Module):
 
     def __init__(self, num_feat: int, layer_scale: float = 1e-6) -> None:
         super().__init__()
-        self.depthwise = nn.Conv2d(num_feat, num_feat, 7, padding=3, groups=num_feat)
+        self.depthwise = DepthwiseConv(num_feat, 7)
         self.norm = nn.LayerNorm(num_feat, eps=1e-6)
         self.expand = nn.Linear(num_feat, 2 * num_feat)
         self.act = nn.GELU()
