@@ -40,7 +40,8 @@ def build(cls: type[T], section: Mapping[str, Any], where: str) -> T:
 def check_types(cls: type, section: Mapping[str, Any], where: str) -> None:
     """Raises a ValueError for a text where a number belongs, and the like; other types check themselves."""
     simple = {'int': (int, 'a whole number'), 'float': ((int, float), 'a number'), 'bool': (bool, 'true or false'),
-              'str': (str, 'a text')}
+              'str': (str, 'a text'), 'tuple[int, ...]': ((list, tuple), 'a list of whole numbers'),
+              'Optional[float]': ((int, float, type(None)), 'a number or left out')}
     for f in fields(cls):
         kind, words = simple.get(f.type, (object, ''))
         if f.name in section and not isinstance(section[f.name], kind):
@@ -80,8 +81,12 @@ class Stage:
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise ValueError(f'{name} must be a whole number from {least} upwards, got {value!r}')
-        if not isinstance(self.lr, (int, float)) or self.lr <= 0:
-            raise ValueError(f'lr must be a positive number, got {self.lr!r}')
+        for name in ('lr', 'gamma'):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or value <= 0:
+                raise ValueError(f'{name} must be a positive number, got {value!r}')
+        if not all(isinstance(milestone, int) for milestone in self.milestones):
+            raise ValueError(f'milestones must be a list of whole numbers, got {list(self.milestones)}')
         if self.warmup > self.iterations:
             raise ValueError(f'warmup ({self.warmup}) must not exceed the stage ({self.iterations} iterations)')
         if self.lr_min is not None and self.lr_min > self.lr:

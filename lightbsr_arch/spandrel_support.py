@@ -18,8 +18,9 @@ from .archs import KDSR, LightBSR
 
 try:
     from spandrel import MAIN_REGISTRY, Architecture, ArchSupport, ImageModelDescriptor, ModelTiling
-except ImportError as error:
-    raise ImportError(f'spandrel cannot be imported ({error}): pip install lightbsr_arch[spandrel]') from error
+except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision that does not fit torch
+    raise ImportError(f'spandrel cannot be imported ({error}): pip install lightbsr_arch[spandrel], and a torchvision for this '
+                      'torch') from error
 
 StateDict = dict[str, Tensor]
 
@@ -59,4 +60,5 @@ class BlindArchitecture(Architecture):
     def _in_our_layout(self, state_dict: StateDict) -> tuple[dict[str, Any], StateDict]:
         if checkpoints.upstream_arch(state_dict):
             return checkpoints.from_upstream(state_dict)[1:]
-        return checkpoints.our_arguments(self.id, state_dict), state_dict
+        weights = {key: value for key, value in state_dict.items() if key != 'trunk.mean_shift.mean'}  # TorchScript keeps it
+        return checkpoints.our_arguments(self.id, weights), weights

@@ -324,7 +324,7 @@ class LightBSRTeacher(nn.Module):
         Raises:
             ValueError: the kernels are not known, or as `prior`.
         """
-        return self.prior(known(kernel), noise),
+        return (self.prior(known(kernel), noise) if self.prior_dim or self.noise_prior else None),
 
     def represent(self, lq: Tensor, prior: Optional[Tensor] = None) -> IDR:
         """The IDR of `lq` by the principal (query) branch, without super-resolving it."""

@@ -177,7 +177,10 @@ def share_lmdb() -> None:
             for client, path in zip(client_keys, self.db_paths, strict=True):
                 place = os.getpid(), os.path.realpath(path)
                 if place not in environments:
-                    environments[place] = lmdb.open(path, readonly=readonly, lock=lock, readahead=readahead)
+                    try:
+                        environments[place] = lmdb.open(path, readonly=readonly, lock=lock, readahead=readahead)
+                    except lmdb.Error as error:
+                        raise ValueError(f'{path} cannot be opened as LMDB: {error}') from error
                 self._client[client] = environments[place]
 
     file_client.FileClient._backends['lmdb'] = SharedLmdbBackend

@@ -86,10 +86,10 @@ def overriding() -> Iterator[None]:
 
 
 def name_changes(before: Options, now: Options) -> None:
-    """BasicSR's own models keep the saved learning rate and milestones, whatever the option file says now."""
+    """Optimisers, and BasicSR's schedulers, go on as saved, whatever the option file says now."""
     changes = list(differences(before, now))
     if changes:
-        saved = ' (optimiser and scheduler of BasicSR\'s own models go on as saved)' if any(
+        saved = ' (optimisers, and schedulers of BasicSR\'s own models, go on as saved)' if any(
             change.startswith(('train:optim', 'train:scheduler')) for change in changes) else ''
         print(f'basicsr train: changed since this run began: {"; ".join(changes)}{saved}', file=sys.stderr)
 

@@ -116,11 +116,20 @@ def read_file(path: str) -> dict[str, Any]:
         content = torch.load(path, map_location='cpu', weights_only=True)
     except (RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError, pickle.UnpicklingError,
             safetensors.SafetensorError) as error:  # torch's reader has many ways to stumble
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f'{path} cannot be read as a file of weights, it may be cut off: {reason}') from error
+        raise CheckpointError(f'{path} cannot be read as a file of weights, {_reason(path, error)}') from error
     if not isinstance(content, dict):
         raise CheckpointError(f'{path} holds a {type(content).__name__}, not a dictionary of weights')
     return content
+
+
+def _reason(path: str, error: Exception) -> str:
+    if path.lower().endswith('.onnx'):
+        return 'it is an ONNX file, which --backend onnx runs'
+    if 'TorchScript' in str(error):
+        return 'it is a TorchScript file; give what it was made from'
+    if isinstance(error, pickle.UnpicklingError):
+        return 'it may be cut off, or hold objects besides tensors'
+    return f'it may be cut off: {str(error).splitlines()[0] if str(error) else type(error).__name__}'
 
 
 def _read_safetensors(path: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ that it does not name is recognised from the weights. OUTPUT's ending decides wh
   .safetensors   weights, the network's name and arguments
   .pth           the same as BasicSR and this package read it
   .onnx          the network for onnxruntime and the like, for any batch, height and width
-  .pt            the network as TorchScript, likewise: runs in PyTorch and chaiNNer without this package
+  .pt            the network as TorchScript, likewise: runs in PyTorch without this package
 
 With --to upstream, the first two and .pt are weights for the authors' own code."""
 EPILOG = """\

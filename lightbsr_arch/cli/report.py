@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 
 from .arguments import make_parser
 
@@ -25,9 +27,19 @@ def run(arguments: list[str]) -> int:
     from .. import plugin
     plugin.register()
     from ..evaluation.report.page import write_report
-    size = write_report(parsed.results, parsed.output, parsed.title, parsed.images)
+    size = write_report(_runs(parsed.results) or parsed.results, parsed.output, parsed.title, parsed.images)
     print(f'{parsed.output}: {size / 2**20:.1f} MB')
     return 0
+
+
+def _runs(paths: list[str]) -> list[str]:
+    """Of what stands in a folder of results, the runs; other things are named."""
+    from ..evaluation.report.runs import holds_run
+    runs = [path for path in paths if holds_run(path) or not os.path.exists(path)]
+    others = [path for path in paths if path not in runs]
+    if runs and others:
+        print(f'left out, no results of `basicsr test` or `basicsr train`: {" ".join(others)}', file=sys.stderr)
+    return runs
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

@@ -102,9 +102,12 @@ def _upscale_all(jobs: list[Job], upscaler: Upscaler, quality: int) -> int:
 
 def _upscale(job: Job, upscaler: Upscaler, quality: int, bar: tqdm) -> None:
     from dataclasses import replace
+
+    from ..inference.formats import check_size
     photo = _read(job)
     for remark in photo.remarks:
         _say(bar, f'{job.source}: {remark}')
+    check_size(job.kind, *upscaler.result_size(photo.pixels))
     weights = upscaler.weights_for(photo.pixels)
     bar.set_description_str(f'{job.source} ({weights}) ')
     start = bar.n

@@ -41,7 +41,7 @@ def _expand(key: str, section: Options) -> dict[str, Options]:
         degradations = benchmark_degradations(degradations, section['scale'])
     elif isinstance(degradations, list):
         degradations = [parse_degradation(d, section['scale']) for d in degradations]
-    if not degradations or not isinstance(section['benchmarks'], Mapping):
+    if not degradations or isinstance(degradations, Mapping) or not isinstance(section['benchmarks'], Mapping):
         raise ValueError(f'datasets: {key}: benchmarks (name: folder) needs degradations beside it, a list or one of '
                          'setting1, setting2, kdsr_setting2, nine_kernels, gaussian8')
     pairs = [(name, folder, d) for name, folder in section['benchmarks'].items() for d in degradations]

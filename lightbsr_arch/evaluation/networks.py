@@ -66,7 +66,7 @@ def load_method(label: str, source: str | Mapping[str, Any], device: torch.devic
         if weights is None and any(True for _ in network.parameters()):
             raise ValueError(f'{section["type"]} has no weights: add weights: FILE')
         network.load_state_dict(state_dict)
-    except (RuntimeError, TypeError, ValueError) as error:
+    except (RuntimeError, TypeError, ValueError, KeyError) as error:
         raise ValueError(f'{label}: {weights or section}: {" ".join(str(error).split())[:300]}') from None
     return Method(label, network.to(device, memory_format=pick_layout(network, device)), section, weights)
 

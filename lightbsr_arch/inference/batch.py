@@ -79,7 +79,7 @@ def _find(inputs: list[str], output: str) -> tuple[list[tuple[str, str]], list[s
         elif os.path.isfile(path):
             found.append((path, os.path.basename(path)))
         elif os.path.isdir(path):
-            names = list(_images(path, output))
+            names = list(_images(path, output, missing))
             found += [(os.path.join(path, name), name) for name in names]
             missing += [] if names else [f'{path} holds no images ({", ".join(OF_SUFFIX)})']
         else:
@@ -87,9 +87,12 @@ def _find(inputs: list[str], output: str) -> tuple[list[tuple[str, str]], list[s
     return found, missing
 
 
-def _images(folder: str, output: str) -> Iterator[str]:
-    """Paths of images below a folder, relative to it; not hidden ones, and not those of an output folder inside it."""
-    for place, folders, names in os.walk(folder):
+def _images(folder: str, output: str, missing: list[str]) -> Iterator[str]:
+    """Paths of images below a folder, relative to it; not hidden ones, and not those of an output folder inside it.
+
+    Subfolders that cannot be read are lines of `missing`.
+    """
+    for place, folders, names in os.walk(folder, onerror=lambda error: missing.append(str(error))):
         folders[:] = sorted(name for name in folders if not name.startswith('.') and not (
             os.path.realpath(os.path.join(place, name)) == os.path.realpath(output)))
         for name in sorted(names):

@@ -25,6 +25,7 @@ from .tiff_files import write_tiff
 PILLOW_NAMES = {'png': 'PNG', 'jpg': 'JPEG', 'webp': 'WEBP', 'bmp': 'BMP'}
 DEFAULT_QUALITY = 95
 PNG_HEADER = 33  # bytes: signature and IHDR
+Image.MAX_IMAGE_PIXELS = None  # Pillow's guard against files of strangers stops large panoramas
 
 
 class ImageError(ValueError):
@@ -128,8 +129,10 @@ def _is_sixteen(image: Image.Image, content: bytes) -> bool:
 
 
 def _decode_sixteen(image: Image.Image, content: bytes) -> np.ndarray:
-    if image.format == 'TIFF' and (image.tag_v2.get(262) not in (1, 2) or image.tag_v2.get(338) == (1,)):
-        raise ValueError('of TIFF with 16 bits a sample only gray and RGB with straight alpha are read')
+    if image.format == 'TIFF' and (image.tag_v2.get(262) not in (1, 2) or image.tag_v2.get(338) == (1,)
+                                   or image.tag_v2.get(284, 1) != 1):  # OpenCV garbles planes
+        raise ValueError('of TIFF with 16 bits a sample only gray and RGB with straight alpha are read, pixel by pixel and '
+                         'not plane by plane')
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
         raise ValueError('OpenCV does not read its 16 bits a sample')
@@ -186,9 +189,15 @@ def fit(photo: Photo, kind: str) -> Photo:
         remarks.append(f'{kind} holds 8 bits a sample, not 16')
     if pixels.ndim == 3 and pixels.shape[2] == 2 and not (limits.gray_alpha and pixels.dtype == np.uint8):
         pixels = pixels[..., [0, 0, 0, 1]]  # with 16 bits there are few who read it
+    exif = photo.exif
+    if len(exif) > limits.max_exif:
+        exif = b''
+        remarks.append(f'{kind} holds {limits.max_exif} bytes of EXIF, not {len(photo.exif)}: left out')
+    if kind == 'bmp' and (icc or exif):
+        remarks.append('bmp holds neither EXIF nor a colour profile: left out')
     if is_gray(icc) and (kind == 'webp' or pixels.ndim == 3 and pixels.shape[2] > 2):
         icc = b''  # for pixels that are no longer gray
-    return replace(photo, pixels=pixels, icc=icc, remarks=tuple(remarks))
+    return replace(photo, pixels=pixels, icc=icc, exif=exif, remarks=tuple(remarks))
 
 
 def _save(photo: Photo, file: BinaryIO, kind: str, quality: int) -> None:

@@ -100,6 +100,12 @@ class Upscaler:
         clean, noisy = self._choices['clean'], self._choices['noisy']
         return clean if clean == noisy or noise_level(image) < NOISY else noisy
 
+    def result_size(self, image: np.ndarray) -> tuple[int, int]:
+        """Height and width of what an image becomes."""
+        factor = self._outscale or self._network(self.weights_for(image)).scale
+        height, width = (max(round(factor * side), 1) for side in image.shape[:2])
+        return height, width
+
     def __call__(self, image: np.ndarray, progress: Optional[Progress] = None) -> np.ndarray:
         """Super-resolves an image.
 
@@ -130,9 +136,8 @@ class Upscaler:
                               'allow less than is free with `memory`, so that it is done in parts') from error
         finally:
             return_freed_memory()
-        factor = self._outscale or network.scale
-        size = [max(round(factor * side), 1) for side in image.shape[:2]]
-        if list(sr.shape[:2]) != size:
+        size = self.result_size(image)
+        if sr.shape[:2] != size:
             sr = resize(sr, *size)
         return sr if alpha is None else np.dstack([sr, resize(alpha, *size, Image.Resampling.BICUBIC)])
 

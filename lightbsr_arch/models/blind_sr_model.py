@@ -93,7 +93,7 @@ class BlindSRModel(SRModel):
             if key not in known:
                 raise ValueError(f'train: unknown key {key!r}{suggest(key, known)}')
         self.stages = stages.parse_stages(train.get('stages'))
-        if 'pixel_opt' not in train and any(stage.trains == 'all' for stage in self.stages):
+        if not train.get('pixel_opt') and any(stage.trains == 'all' for stage in self.stages):
             raise ValueError('train.pixel_opt is missing: a stage with trains: all needs it')
         section = self.opt['datasets']['train']
         self.synthesis = RealWorldSynthesis(self.opt, self.device) if section['type'] == REAL_WORLD else None
@@ -106,7 +106,9 @@ class BlindSRModel(SRModel):
             self.idr_validation = self._start_idr_validation()
         self.is_fresh = self.opt['path'].get('pretrain_network_g') is None
         self.prepare_networks()
-        self.ema_decay = train.get('ema_decay', 0)
+        self.ema_decay = train.get('ema_decay') or 0
+        if not isinstance(self.ema_decay, (int, float)) or not 0 <= self.ema_decay < 1:
+            raise ValueError(f'train.ema_decay must be a number from 0 to below 1, got {self.ema_decay!r}')
         if self.ema_decay > 0:
             self._start_average()
         self.losses = {key: build_loss(train[key]).to(self.device)
@@ -136,10 +138,10 @@ class BlindSRModel(SRModel):
     def _start_average(self) -> None:
         self.net_g_ema = build_network(self.opt['network_g']).to(self.device, memory_format=self.memory_format).eval()
         self.net_g_ema.requires_grad_(False)
-        if self.is_fresh:
-            self.model_ema(0)
-        else:
-            self.load_network(self.net_g_ema, self.opt['path']['pretrain_network_g'], True, 'params_ema')
+        self.model_ema(0)
+        if not self.is_fresh:
+            path = self.opt['path']
+            self.load_network(self.net_g_ema, path['pretrain_network_g'], path.get('strict_load_g', True), 'params_ema')
 
     def setup_optimizers(self) -> None:
         """One optimiser for all stages, so that its moments carry over; the stages set its rate."""

@@ -67,7 +67,8 @@ class KDSRGANStudentModel(KDSRStudentModel):
         self.discriminator_log: dict[str, float] = {}
         path = self.opt['path'].get('pretrain_network_d')
         if path is not None:
-            self.load_network(self.net_d, path, True, self.opt['path'].get('param_key_d', 'params'))
+            self.load_network(self.net_d, path, self.opt['path'].get('strict_load_d', True),
+                              self.opt['path'].get('param_key_d', 'params'))
         self.net_d.train()
         train = self.opt['train']
         self.gan = build_loss(train['gan_opt']).to(self.device)

@@ -48,18 +48,22 @@ class LightBSRTeacherModel(BlindSRModel):
         if net.prior_dim and not net.noise_prior and self.training_degradation.noise != 0:
             get_root_logger().warning('The training images are noisy, but network_g has noise_prior: false: the teacher is '
                                       'not told the noise level.')
-        if net.prior_dim and not net.pca_basis.any():
-            net.pca_basis.copy_(self._fit_prior(net.prior_dim))
-
-    def _fit_prior(self, prior_dim: int) -> Tensor:
         fit = self.opt['train'].get('prior_fit', 'setting')
-        rng = np.random.default_rng(0)
-        if fit == 'release':
-            kernels = release_pca_kernels(rng, NUM_PCA_KERNELS)
-        elif fit == 'setting':
-            kernels = self.training_degradation.sample_kernels(rng, NUM_PCA_KERNELS)
-        else:
+        if fit not in ('setting', 'release'):
             raise ValueError(f"train.prior_fit must be 'setting' or 'release', got {fit!r}")
+        if net.prior_dim and self.is_fresh:
+            net.pca_basis.copy_(self._fit_prior(net.prior_dim, fit))
+        elif net.prior_dim and not net.pca_basis.any():  # its estimator knows another basis than would be fitted here
+            raise checkpoints.CheckpointError(
+                f'{self.opt["path"]["pretrain_network_g"]} holds no PCA basis, so its training cannot go on: convert it with '
+                '`basicsr convert --pca-basis`')
+        elif net.prior_dim:
+            get_root_logger().info(f'Prior: the PCA basis of {self.opt["path"]["pretrain_network_g"]} is kept.')
+
+    def _fit_prior(self, prior_dim: int, fit: str) -> Tensor:
+        rng = np.random.default_rng(0)
+        kernels = (release_pca_kernels(rng, NUM_PCA_KERNELS) if fit == 'release' else
+                   self.training_degradation.sample_kernels(rng, NUM_PCA_KERNELS))
         basis = fit_pca_basis(kernels, prior_dim)
         flat = kernels.flatten(1)
         error = ((flat @ basis.T @ basis - flat).norm(dim=1) / flat.norm(dim=1)).mean().item()
@@ -119,7 +123,7 @@ class LightBSRStudentModel(StudentModel):
         if self.teacher.prior_dim and not self.teacher.pca_basis.any():
             raise checkpoints.CheckpointError(
                 f'{self.opt["path"]["pretrain_network_t"]} holds no PCA basis, so it cannot teach: train the teacher here, '
-                'or convert it with checkpoints.from_upstream(state_dict, pca_basis=...)')
+                'or convert it with `basicsr convert --pca-basis`')
         for key, form in self.distilled.items():
             layers = [getattr(net.converter, form, None) for net in (self.get_bare_model(self.net_g), self.teacher)]
             if self.opt['train'].get(key) and (None in layers or layers[0].weight.shape != layers[1].weight.shape):

@@ -45,7 +45,7 @@ class RealWorldSynthesis(RealESRNetModel):
 
     def _dequeue_and_enqueue(self) -> None:
         """Fills the pool, then swaps the batch for as many random pairs of it."""
-        pairs = list(zip(self.lq, self.gt))
+        pairs = [(lq.clone(), gt.clone()) for lq, gt in zip(self.lq, self.gt)]  # a view would keep the whole batch
         if len(self.pool) < self.pool_size:
             self.pool += pairs
             return

@@ -52,6 +52,11 @@ def read_runs(folders: Sequence[str]) -> list[TestRun | TrainingRun]:
     return [_read(folder, label) for folder, label in zip(folders, labels)]
 
 
+def holds_run(folder: str) -> bool:
+    """Whether a folder is that of a test or a training."""
+    return _is_test(folder) or bool(glob.glob(os.path.join(glob.escape(folder), 'train_*.log')))
+
+
 def _name(folder: str) -> str:
     return read_results(folder)['name'] if _is_test(folder) else os.path.basename(os.path.abspath(folder))
 
@@ -74,9 +79,8 @@ def _is_test(folder: str) -> bool:
 def _hint(folder: str) -> str:
     """Names folders within that do hold results."""
     if not os.path.isdir(folder):
-        return ': there is no such folder'
-    inside = sorted(entry.path for entry in os.scandir(folder) if entry.is_dir()
-                    and (_is_test(entry.path) or glob.glob(os.path.join(glob.escape(entry.path), 'train_*.log'))))
+        return ': it is a file' if os.path.exists(folder) else ': there is no such folder'
+    inside = sorted(entry.path for entry in os.scandir(folder) if entry.is_dir() and holds_run(entry.path))
     return f'. Did you mean {" ".join(inside[:3])}?' if inside else ''
 
 
