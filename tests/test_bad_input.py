@@ -115,6 +115,14 @@ WRONG_OPTIONS = [
     ('scale', 2, 'network_g: scale is 4, but scale is 2 at the top: make them agree'),
     ('datasets:train:io_backend', {'type': 'lmdb'}, 'io_backend is lmdb, but dataroot_gt does not end in .lmdb'),
     ('train:stages:0:warmup', 9, 'train.stages[0]: warmup (9) must not exceed the stage (2 iterations)'),
+    ('train:stages:1:lr_min', 'abc', "train.stages[1]: lr_min must be a number or left out, got 'abc'"),
+    ('train:stages:0:milestones', 1, 'train.stages[0]: milestones must be a list of whole numbers, got 1'),
+    ('train:stages:0:milestones', ['a'], "train.stages[0]: milestones must be a list of whole numbers, got ['a']"),
+    ('train:stages:0:gamma', -1.0, 'train.stages[0]: gamma must be a positive number, got -1.0'),
+    ('train:ema_decay', 1.5, 'train.ema_decay must be a number from 0 to below 1, got 1.5'),
+    ('train:pixel_opt', None, 'train.pixel_opt is missing: a stage with trains: all needs it'),
+    ('val:val_freq', 0, 'val: val_freq must be a number of iterations, 1 or more, got 0'),
+    ('logger:save_checkpoint_freq', None, 'logger: save_checkpoint_freq must be a number of iterations, 1 or more, got None'),
     ('train:stages:1:lr_min', 1.0, 'train.stages[1]: lr_min (1.0) must not exceed lr (0.001)'),
     ('val', {'metrics': {}}, "val: 'val_freq' is missing"),
     ('logger', {'print_freq': 1}, "logger: 'save_checkpoint_freq' is missing"),
@@ -352,6 +360,15 @@ def test_a_wrong_teacher(make: Callable[[Path], Any], message: str, images: Path
     assert run_cli('train', '-opt', tiny.write(tiny.student(images, tmp_path / 'w.pth'), tmp_path)) == 1
     assert message in one_error(capfd, 'train')
     assert not (tmp_path / 'experiments').exists()
+
+
+def test_a_teacher_without_a_basis_is_not_trained_on_with_another(images: Path, tmp_path: Path, run_cli: Callable,
+                                                                  capfd: pytest.CaptureFixture) -> None:
+    save(tmp_path / 'w.pth', TEACHER, no_basis=True)
+    opt = tiny.teacher(images)
+    opt['path'] = {'pretrain_network_g': str(tmp_path / 'w.pth')}
+    assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 1
+    assert 'w.pth holds no PCA basis, so its training cannot go on' in one_error(capfd, 'train')
 
 
 @pytest.mark.parametrize('make, message', [

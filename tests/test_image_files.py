@@ -273,3 +273,19 @@ def test_an_image_too_large_for_a_format(tmp_path: Path, kind: str, size: tuple[
     with pytest.raises((ValueError, OSError), match='.'):
         write(Photo(np.zeros((*size, 3), np.uint8)), str(tmp_path / f'x.{kind}'), kind)
     assert not list(tmp_path.iterdir())
+
+
+def test_planes_of_16_bits_are_refused_and_not_garbled() -> None:
+    content = io.BytesIO()
+    tifffile.imwrite(content, np.zeros((3, 24, 20), np.uint16), photometric='rgb', planarconfig='separate')
+    with pytest.raises(ImageError, match='x cannot be read as an image: .* plane by plane'):
+        decode(content.getvalue(), 'x')
+
+
+@pytest.mark.parametrize('kind, exif, remark', [
+    ('jpg', b'x' * 70000, 'jpg holds 65533 bytes of EXIF, not 70000: left out'),
+    ('bmp', b'x', 'bmp holds neither EXIF nor a colour profile: left out')])
+def test_metadata_that_a_format_cannot_hold_is_left_out_with_a_remark(kind: str, exif: bytes, remark: str) -> None:
+    file = io.BytesIO()
+    assert encode(Photo(np.zeros((8, 9, 3), np.uint8), exif=exif), file, kind) == (remark,)
+    assert decode(file.getvalue(), 'x').pixels.shape == (8, 9, 3)

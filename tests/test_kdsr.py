@@ -270,6 +270,7 @@ def test_pool_keeps_pairs_together_and_its_size() -> None:
         pool._dequeue_and_enqueue()
         assert torch.equal(pool.gt, 10 * pool.lq) and len(pool.pool) == min(4, 2 * step + 2)
         seen += pool.lq.flatten().tolist()
+        assert all(image.untyped_storage().nbytes() == image.nbytes for pair in pool.pool for image in pair)
     assert seen[:4] == [0, 1, 2, 3] and len(set(seen[4:])) == len(seen[4:]) and set(seen) <= set(range(20))
 
 

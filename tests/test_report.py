@@ -159,6 +159,16 @@ def test_runs_of_one_name_are_told_apart(there: Path) -> None:
     assert [run.label for run in read_runs([BICUBIC, 'results/again'])] == ['bicubic (results/bicubic)', 'bicubic (results/again)']
 
 
+def test_what_stands_beside_runs_is_left_out(there: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path('results/table.csv').touch()
+    Path('results/idr').mkdir()
+    assert main(['report', BICUBIC, 'results/idr', 'results/table.csv']) == 0 and Path('report.html').exists()
+    assert capsys.readouterr().err.splitlines() == [
+        'left out, no results of `basicsr test` or `basicsr train`: results/idr results/table.csv']
+    assert main(['report', 'results/table.csv']) == 1
+    assert 'results/table.csv holds no result: ' in (err := capsys.readouterr().err) and err.endswith(': it is a file\n')
+
+
 @pytest.mark.parametrize('arguments, message', [
     (['gone'], 'gone holds no result: .*there is no such folder'),
     (['images'], "images holds no result: neither the table.json of `basicsr test` nor the train_.*.log of `basicsr train`"),

@@ -89,6 +89,16 @@ def test_options_reach_the_upscaler(images: Path, tmp_path: Path, run_cli: RunCl
     assert (tmp_path / 'low.jpg').stat().st_size < (tmp_path / 'high.jpg').stat().st_size / 2
 
 
+@pytest.mark.parametrize('name, limit', [('big.webp', 16383), ('big.jpg', 65500)])
+def test_a_result_that_its_format_cannot_hold_is_refused_before_the_work(name: str, limit: int, tmp_path: Path, run_cli: RunCli,
+                                                                         monkeypatch: pytest.MonkeyPatch,
+                                                                         capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new('L', (limit // 4 + 1, 1)).save(tmp_path / 'wide.png')
+    monkeypatch.setattr(Upscaler, '__call__', lambda *_: pytest.fail('it was computed'))
+    assert run_cli('upscale', 'wide.png', '-o', name, *BICUBIC) == 1
+    assert f'wide.png: {name[4:]} holds at most {limit} pixels a side' in capsys.readouterr().err
+
+
 def test_streams(images: Path, tmp_path: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch,
                  capsys: pytest.CaptureFixture[str]) -> None:
     source = images / 'image_0.png'
