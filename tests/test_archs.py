@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lightbsr_arch import checkpoints
 from lightbsr_arch.archs import IDR, Bicubic, LightBSR, LightBSRTeacher, TeacherStep
-from lightbsr_arch.archs.layers import DepthwiseConv, Upsampler
+from lightbsr_arch.archs.layers import ConvNeXtBody, DepthwiseConv, Upsampler
 from lightbsr_arch.degradations import fit_pca_basis, imresize, isotropic_kernel
 from tests import upstream_weights
 
@@ -234,6 +234,18 @@ def test_depthwise_convolution_has_the_gradients_of_torchs(num_feat: int, dtype:
     for mine, theirs in zip(*(torch.autograd.grad(y.square().sum(), [x, *net.parameters()]) for y in results)):
         assert mine.shape == theirs.shape and mine.dtype == theirs.dtype
         assert (mine - theirs).abs().max() < (1e-12 if dtype == torch.float64 else 1e-2) * theirs.abs().max()
+
+
+def test_half_precision_keeps_the_gradients_of_layer_norm() -> None:
+    net, x = ConvNeXtBody(16, layer_scale=1.0), torch.rand(4, 16, 64, 64)
+    weights = 0.1 + torch.rand(4, 16, 64, 64)
+    grads = []
+    for enabled in (False, True):
+        with torch.autocast('cpu', torch.bfloat16, enabled=enabled):
+            y = net(x)
+        grads.append(torch.autograd.grad((y.float() * weights).sum(), list(net.norm.parameters())))
+    for full, half in zip(*grads):
+        assert (half - full).norm() < 0.02 * full.norm()
 
 
 def test_detail_init_starts_depthwise_kernels_without_mean() -> None:
