@@ -393,6 +393,17 @@ def test_wrong_weights(verb: str, make: Callable[[Path], Any], message: str, ima
     assert not (tmp_path / 'experiments').exists() and not (tmp_path / 'results').exists()
 
 
+@pytest.mark.parametrize('strict, status', [(True, 1), (False, 0)])
+def test_weights_that_fit_in_part_start_a_training_with_an_average(strict: bool, status: int, images: Path, tmp_path: Path,
+                                                                   run_cli: Callable) -> None:
+    opt = tiny.teacher(images)
+    opt['train']['ema_decay'] = 0.9
+    save(tmp_path / 'w.pth', {**opt['network_g'], 'num_feat': 32})
+    opt['path'] = {'pretrain_network_g': str(tmp_path / 'w.pth'), 'strict_load_g': strict}
+    assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == status
+    assert (tmp_path / 'experiments').exists() == (not strict)
+
+
 def test_weights_are_missing_in_a_test(images: Path, tmp_path: Path, run_cli: Callable,
                                        capfd: pytest.CaptureFixture) -> None:
     opt = tiny.benchmark(images, model_type='LightBSRStudentModel', network_g=STUDENT)

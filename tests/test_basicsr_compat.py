@@ -482,7 +482,7 @@ def test_resuming_names_what_has_changed(images: Path, tmp_path: Path, run_cli: 
     opt['train'] |= {'total_iter': 3, 'optim_g': {'type': 'Adam', 'lr': 1e-4}}
     assert run_cli('train', '-opt', tiny.write(opt, tmp_path), '--auto_resume', '--force_yml', 'logger:keep_last=2') == 0
     assert ('changed since this run began: train:optim_g:lr 0.001 -> 0.0001; train:total_iter 2 -> 3; logger:keep_last None -> 2 '
-            "(optimiser and scheduler of BasicSR's own models go on as saved)") in capfd.readouterr().err
+            "(optimisers, and schedulers of BasicSR's own models, go on as saved)") in capfd.readouterr().err
     assert run_cli('train', '-opt', tmp_path / 'edsr.yml', '--auto_resume', '--force_yml', 'logger:keep_last=2') == 0
     assert 'changed since' not in capfd.readouterr().err
 
