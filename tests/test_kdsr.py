@@ -260,6 +260,21 @@ def test_a_broken_image_is_replaced_in_real_world_training(images: Path, tmp_pat
     assert 'more than 0 images (max_unreadable) cannot be used: ' in capfd.readouterr().err.splitlines()[-1]
 
 
+def test_patches_that_would_be_thrown_away_are_refused(images: Path, tmp_path: Path, run_cli: Callable[..., int],
+                                                       capfd: pytest.CaptureFixture) -> None:
+    network = {'type': 'KDSRTeacher', 'num_feat': 8, 'num_block': 1, 'num_estimator_block': 1}
+    opt = tiny.training(images, model_type='KDSRTeacherModel', network_g=network)
+    opt['train']['stages'] = tiny.STAGES[1:]
+    opt['datasets']['train']['num_patches'] = 2
+    assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 1
+    assert 'KDSRTeacherModel takes one patch of an image: remove num_patches' in capfd.readouterr().err
+
+
+def test_a_teacher_that_is_given_no_hr_image_says_so() -> None:
+    with pytest.raises(ValueError, match='a KDSRTeacher needs the HR image of each LR image'):
+        archs.KDSRTeacher(num_feat=8, num_block=1, num_estimator_block=1).side_inputs(None, None, None)
+
+
 def test_pool_keeps_pairs_together_and_its_size() -> None:
     torch.manual_seed(0)
     pool = RealWorldSynthesis({'queue_size': 4, 'datasets': {'train': {'batch_size_per_gpu': 2}}}, torch.device('cpu'))

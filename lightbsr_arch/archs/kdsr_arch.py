@@ -188,8 +188,10 @@ class KDSRTeacher(nn.Module):
         """What `forward` takes besides `lq`: the HR images, or for an oracle the blur kernels (B, 21, 21).
 
         Raises:
-            ValueError: an oracle's kernels are not known.
+            ValueError: the HR images, or an oracle's kernels, are not known.
         """
+        if gt is None and not self.oracle:
+            raise ValueError('a KDSRTeacher needs the HR image of each LR image: use a data set that has both')
         return (known(kernel) if self.oracle else gt),
 
     def represent(self, lq: Tensor, truth: Tensor) -> KDSRIDR:

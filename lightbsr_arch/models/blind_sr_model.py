@@ -96,6 +96,8 @@ class BlindSRModel(SRModel):
         if not train.get('pixel_opt') and any(stage.trains == 'all' for stage in self.stages):
             raise ValueError('train.pixel_opt is missing: a stage with trains: all needs it')
         section = self.opt['datasets']['train']
+        if section.get('num_patches', 1) > 1 and not self.takes_patches:
+            raise ValueError(f'{self.opt["model_type"]} takes one patch of an image: remove num_patches from datasets.train')
         self.synthesis = RealWorldSynthesis(self.opt, self.device) if section['type'] == REAL_WORLD else None
         self.training_degradation = (parse_degradation(section['degradation'], self.opt['scale'])
                                      if 'degradation' in section else None)
