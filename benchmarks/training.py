@@ -153,7 +153,8 @@ def our_model(kind: str, network: dict[str, Any], train: dict[str, Any], asked: 
     step = {'amp': {'float32': None, 'bfloat16': 'bf16', 'float16': 'fp16'}[str(asked.dtype).removeprefix('torch.')],
             'compile': bool(asked.compile)}
     stages = [{'trains': s.trains, 'iterations': s.iterations, 'lr': s.lr} for s in STAGES]
-    data = {'type': 'BlindDegradationDataset', 'degradation': 'setting1', 'batch_size_per_gpu': 1, 'num_patches': NUM_PATCH}
+    data = {'type': 'BlindDegradationDataset', 'degradation': 'setting1', 'batch_size_per_gpu': 1,
+            'num_patches': NUM_PATCH if kind == 'Teacher' else 1}
     return build_model({
         'model_type': f'LightBSR{kind}Model', 'scale': 4, 'num_gpu': int(asked.device.type == 'cuda'), 'is_train': True,
         'dist': False, 'rank': 0, 'world_size': 1, 'manual_seed': 0, 'path': {'pretrain_network_t': teacher},
