@@ -59,12 +59,10 @@ def require_keys(opt: Options) -> None:
     if opt['is_train']:
         require('datasets', opt['datasets'], 'train')
         require('datasets.train', opt['datasets']['train'], 'name', 'batch_size_per_gpu', 'num_worker_per_gpu')
-        require('logger', opt['logger'], 'print_freq', 'save_checkpoint_freq')
-        check_frequencies('logger', opt['logger'], 'print_freq', 'save_checkpoint_freq')
+        require_frequencies('logger', opt['logger'], 'print_freq', 'save_checkpoint_freq')
         opt['logger'].setdefault('use_tb_logger', False)
     if opt.get('val') is not None:
-        require('val', opt['val'], *(['val_freq'] if opt['is_train'] else []))
-        check_frequencies('val', opt['val'], *(['val_freq'] if opt['is_train'] else []))
+        require_frequencies('val', opt['val'], *(['val_freq'] if opt['is_train'] else []))
         opt['val'] = {'save_img': False, 'suffix': None} | opt['val']
 
 
@@ -76,8 +74,9 @@ def require(where: str, section: Any, *keys: str) -> None:
             raise ValueError(f'{where}: {key!r} is missing')
 
 
-def check_frequencies(where: str, section: Options, *keys: str) -> None:
+def require_frequencies(where: str, section: Any, *keys: str) -> None:
     """Some are numbers such as 5e3 in BasicSR's option files."""
+    require(where, section, *keys)
     for key in keys:
         value = section[key]
         if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 1:
@@ -87,8 +86,9 @@ def check_frequencies(where: str, section: Options, *keys: str) -> None:
 def check_path_keys(opt: Options) -> None:
     """BasicSR ignores a misspelt key of `path:`, or makes a folder of its value."""
     networks = sorted({key.removeprefix('network_') for key in opt if key.startswith('network_')} | {'t'})
-    known = [f'{key}_{name}' for key in ('pretrain_network', 'param_key', 'strict_load') for name in networks]
-    known = [*sorted({*known} - {'strict_load_t'}), 'resume_state', 'ignore_resume_networks']
+    known = [f'{key}_{name}' for key in ('pretrain_network', 'param_key', 'strict_load') for name in networks
+             if (key, name) != ('strict_load', 't')]  # a teacher is loaded whole
+    known += ['resume_state', 'ignore_resume_networks']
     for key in opt['path'].keys() - PATHS_OF_BASICSR:
         if key not in known:
             raise ValueError(f'path: unknown key {key!r}{suggest(key, known)}')

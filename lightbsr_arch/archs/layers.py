@@ -62,6 +62,7 @@ class DepthwiseConv(nn.Conv2d):
 
 
 class _DepthwiseOnCPU(torch.autograd.Function):
+    """x (B, C, H, W), weight (C, 1, k, k), bias (C,) -> (B, C, H, W)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -107,8 +107,8 @@ def _upscale(job: Job, upscaler: Upscaler, quality: int, bar: tqdm) -> None:
     photo = _read(job)
     for remark in photo.remarks:
         _say(bar, f'{job.source}: {remark}')
-    check_size(job.kind, *upscaler.result_size(photo.pixels))
     weights = upscaler.weights_for(photo.pixels)
+    check_size(job.kind, *upscaler.result_size(photo.pixels, weights))
     bar.set_description_str(f'{job.source} ({weights}) ')
     start = bar.n
     pixels = upscaler(photo.pixels, lambda share: _move(bar, start + share))

@@ -11,13 +11,14 @@ class Format:
     """What files of a kind hold.
 
     suffixes: Of its files. alpha, gray_alpha, sixteen: Whether it holds alpha, alpha with gray, 16 bits a sample.
-    max_side: Pixels. max_exif: Bytes.
+    metadata: Whether it holds EXIF and a colour profile. max_side: Pixels. max_exif: Bytes.
     """
 
     suffixes: tuple[str, ...]
     alpha: bool = False
     gray_alpha: bool = False
     sixteen: bool = False
+    metadata: bool = True
     max_side: float = math.inf
     max_exif: float = math.inf
 
@@ -27,7 +28,7 @@ FORMATS = {
     'jpg': Format(('.jpg', '.jpeg'), max_side=65500, max_exif=65533),
     'webp': Format(('.webp',), alpha=True, max_side=16383),
     'tiff': Format(('.tif', '.tiff'), alpha=True, gray_alpha=True, sixteen=True),
-    'bmp': Format(('.bmp',)),  # with alpha in theory, but most readers leave it out
+    'bmp': Format(('.bmp',), metadata=False),  # with alpha in theory, but most readers leave it out
 }
 OF_SUFFIX = {suffix: name for name, kind in FORMATS.items() for suffix in kind.suffixes}
 

@@ -193,8 +193,9 @@ def fit(photo: Photo, kind: str) -> Photo:
     if len(exif) > limits.max_exif:
         exif = b''
         remarks.append(f'{kind} holds {limits.max_exif} bytes of EXIF, not {len(photo.exif)}: left out')
-    if kind == 'bmp' and (icc or exif):
-        remarks.append('bmp holds neither EXIF nor a colour profile: left out')
+    if not limits.metadata and (icc or exif):
+        icc = exif = b''
+        remarks.append(f'{kind} holds neither EXIF nor a colour profile: left out')
     if is_gray(icc) and (kind == 'webp' or pixels.ndim == 3 and pixels.shape[2] > 2):
         icc = b''  # for pixels that are no longer gray
     return replace(photo, pixels=pixels, icc=icc, exif=exif, remarks=tuple(remarks))
@@ -202,9 +203,7 @@ def fit(photo: Photo, kind: str) -> Photo:
 
 def _save(photo: Photo, file: BinaryIO, kind: str, quality: int) -> None:
     options = {'quality': quality, 'subsampling': 0} if kind == 'jpg' else {'quality': quality} if kind == 'webp' else {}
-    if kind != 'bmp':
-        options |= {'exif': photo.exif, 'icc_profile': photo.icc or None}
-    Image.fromarray(photo.pixels).save(file, PILLOW_NAMES[kind], **options)
+    Image.fromarray(photo.pixels).save(file, PILLOW_NAMES[kind], exif=photo.exif, icc_profile=photo.icc or None, **options)
 
 
 def _png_sixteen(photo: Photo) -> bytes:

@@ -100,9 +100,9 @@ class Upscaler:
         clean, noisy = self._choices['clean'], self._choices['noisy']
         return clean if clean == noisy or noise_level(image) < NOISY else noisy
 
-    def result_size(self, image: np.ndarray) -> tuple[int, int]:
-        """Height and width of what an image becomes."""
-        factor = self._outscale or self._network(self.weights_for(image)).scale
+    def result_size(self, image: np.ndarray, weights: str) -> tuple[int, int]:
+        """Height and width of what an image becomes with the weights of `weights_for`."""
+        factor = self._outscale or self._network(weights).scale
         height, width = (max(round(factor * side), 1) for side in image.shape[:2])
         return height, width
 
@@ -123,7 +123,8 @@ class Upscaler:
             MemoryError: the machine or GPU has less than `memory`.
         """
         check_image(image)
-        network = self._network(self.weights_for(image))
+        weights = self.weights_for(image)
+        network = self._network(weights)
         colours, alpha = split_alpha(image)
         if alpha is not None:
             colours = fill_hidden(colours, alpha)
@@ -136,7 +137,7 @@ class Upscaler:
                               'allow less than is free with `memory`, so that it is done in parts') from error
         finally:
             return_freed_memory()
-        size = self.result_size(image)
+        size = self.result_size(image, weights)
         if sr.shape[:2] != size:
             sr = resize(sr, *size)
         return sr if alpha is None else np.dstack([sr, resize(alpha, *size, Image.Resampling.BICUBIC)])

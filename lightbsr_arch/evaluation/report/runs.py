@@ -54,7 +54,7 @@ def read_runs(folders: Sequence[str]) -> list[TestRun | TrainingRun]:
 
 def holds_run(folder: str) -> bool:
     """Whether a folder is that of a test or a training."""
-    return _is_test(folder) or bool(glob.glob(os.path.join(glob.escape(folder), 'train_*.log')))
+    return _is_test(folder) or bool(_logs(folder))
 
 
 def _name(folder: str) -> str:
@@ -64,7 +64,7 @@ def _name(folder: str) -> str:
 def _read(folder: str, label: str) -> TestRun | TrainingRun:
     if _is_test(folder):
         return TestRun(folder, label, read_results(folder), _manifest(folder))
-    logs = sorted(glob.glob(os.path.join(glob.escape(folder), 'train_*.log')))  # the names end in the time
+    logs = _logs(folder)
     if not logs:
         raise ValueError(f'{folder} holds no result: neither the table.json of `basicsr test` nor the train_*.log of '
                          f'`basicsr train`{_hint(folder)}')
@@ -74,6 +74,11 @@ def _read(folder: str, label: str) -> TestRun | TrainingRun:
 
 def _is_test(folder: str) -> bool:
     return os.path.isfile(os.path.join(folder, 'table.json'))
+
+
+def _logs(folder: str) -> list[str]:
+    """Those of a training, in their order: the names end in the time."""
+    return sorted(glob.glob(os.path.join(glob.escape(folder), 'train_*.log')))
 
 
 def _hint(folder: str) -> str:
