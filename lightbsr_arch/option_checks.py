@@ -23,6 +23,8 @@ SET_BY_BASICSR = {'dist', 'rank', 'world_size', 'auto_resume', 'is_train'}
 EXPANDED = ('benchmarks', 'degradations')  # to sections of a benchmark and a degradation each
 REAL_WORLD = 'RealESRGANDataset'
 NEED_A_GPU = ('RealESRNetModel', 'RealESRGANModel')
+NUM_VALUES = {'resize_prob': 3} | dict.fromkeys(('resize_range', 'noise_range', 'poisson_scale_range', 'jpeg_range'), 2)
+REAL_WORLD_CROP = 400  # BasicSR's RealESRGANDataset cuts or pads all images to it
 OPTIMIZERS = {'Adam': torch.optim.Adam, 'AdamW': torch.optim.AdamW}
 SCHEDULERS = {'MultiStepLR': lr_scheduler.MultiStepRestartLR, 'MultiStepRestartLR': lr_scheduler.MultiStepRestartLR,
               'CosineAnnealingRestartLR': lr_scheduler.CosineAnnealingRestartLR}
@@ -39,6 +41,8 @@ def check_options(opt: Options) -> None:
     check_path_keys(opt)
     check_device(opt)
     check_pairs(opt)
+    check_real_world(opt)
+    check_adversarial(opt)
     check_idr_statistics(opt)
     refuse_unknown_keys(opt)
     follow_protocol(opt)
@@ -195,6 +199,7 @@ def check_schedule(opt: Options) -> None:
 
 def typed_sections(opt: Options) -> Iterator[tuple[str, Any, Callable[[str], Callable]]]:
     """The sections whose `type` names a class or function: where, the section, and what finds it by name."""
+    is_basicsrs = registry.MODEL_REGISTRY.get(opt['model_type']).__module__.startswith('basicsr.')
     for key, section in opt.items():
         if key.startswith('network_'):
             yield key, section, registry.ARCH_REGISTRY.get
@@ -202,6 +207,8 @@ def typed_sections(opt: Options) -> Iterator[tuple[str, Any, Callable[[str], Cal
         if key.endswith('_opt') and section is not None:
             yield f'train.{key}', section, registry.LOSS_REGISTRY.get
         if key.startswith('optim_'):
+            if is_basicsrs or key != 'optim_g' and is_blind(opt):  # our models have a rate for each stage
+                require(f'train.{key}', section, 'lr')
             yield f'train.{key}', section, one_of('optimizer', OPTIMIZERS)
         if key == 'scheduler':
             yield f'train.{key}', section, one_of('scheduler', SCHEDULERS)
@@ -274,8 +281,44 @@ def check_names(opt: Options) -> None:
 def check_pairs(opt: Options) -> None:
     """BasicSR's own models train on finished pairs; KeyError: 'lq' otherwise."""
     section = opt['datasets'].get('train') or {}
+    if section.get('type') == REAL_WORLD and opt['model_type'] == 'SRModel':
+        raise ValueError(f'datasets.train: SRModel trains on finished pairs, which {REAL_WORLD} does not give: give it '
+                         f'another data set, or train with RealESRNetModel')
     if section.get('type') == 'BlindDegradationDataset' and not is_blind(opt) and not section.get('pairs'):
         raise ValueError(f'datasets.train: {opt["model_type"]} trains on finished pairs: set pairs: true')
+
+
+def check_real_world(opt: Options) -> None:
+    """BasicSR looks these keys up at the first step; its own models need a GPU, and are told so before."""
+    section = opt['datasets'].get('train') or {}
+    if section.get('type') != REAL_WORLD or not (is_blind(opt) or opt['model_type'] in NEED_A_GPU):
+        return
+    model = registry.MODEL_REGISTRY.get(opt['model_type'])
+    if not opt.get('high_order_degradation', True):
+        raise ValueError(f'high_order_degradation: false is for finished pairs, but {REAL_WORLD} has none: remove it')
+    usm = [key for key in option_keys.of(model, option_keys.TOP) if key.endswith('gt_usm')] or ['gt_usm']
+    for key in (*option_keys.DEGRADATION, *usm):
+        if key not in opt:
+            raise ValueError(f'{key!r} is missing at the top of the option file: {REAL_WORLD} leaves the degradation to '
+                             'the model, see options/train_KDSR_GAN_teacher_x4.yml')
+        num, value = NUM_VALUES.get(key.removesuffix('2')), opt[key]
+        if num and not (isinstance(value, list) and len(value) == num and all(isinstance(v, (int, float)) for v in value)):
+            raise ValueError(f'{key} must be a list of {num} numbers, got {value!r}')
+        if 'prob' in key and not num and not (isinstance(value, (int, float)) and 0 <= value <= 1):
+            raise ValueError(f'{key} must be a number from 0 to 1, got {value!r}')
+    gt_size = opt['gt_size']
+    if not isinstance(gt_size, int) or not 0 < gt_size <= REAL_WORLD_CROP or gt_size % opt['scale']:
+        raise ValueError(f'gt_size at the top must be a multiple of the scale ({opt["scale"]}) up to {REAL_WORLD_CROP}, got '
+                         f'{gt_size!r}')
+
+
+def check_adversarial(opt: Options) -> None:
+    """AttributeError at the first step otherwise."""
+    model = registry.MODEL_REGISTRY.get(opt['model_type'])
+    read = (*option_keys.of(model, option_keys.TRAIN), *getattr(model, 'other_keys', ()))
+    for key in [key for key in ('gan_opt', 'optim_d') if opt['is_train'] and key in read]:
+        if not (opt.get('train') or {}).get(key):
+            raise ValueError(f'train: {key} is missing: {opt["model_type"]} trains a discriminator')
 
 
 def check_idr_statistics(opt: Options) -> None:

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 SECONDS = ('resize_prob', 'resize_range', 'gaussian_noise_prob', 'noise_range', 'poisson_scale_range', 'gray_noise_prob',
            'jpeg_range')  # each is read of the first and, ending in 2, of the second degradation
-REAL_WORLD = (*SECONDS, *(f'{key}2' for key in SECONDS), 'second_blur_prob', 'gt_size', 'queue_size',
-              'high_order_degradation')
+DEGRADATION = (*SECONDS, *(f'{key}2' for key in SECONDS), 'second_blur_prob', 'gt_size')
+REAL_WORLD = (*DEGRADATION, 'queue_size', 'high_order_degradation')
 KERNELS = ('kernel_list', 'kernel_prob', 'blur_kernel_size', 'blur_sigma', 'betag_range', 'betap_range', 'sinc_prob')
 CROPS = ('gt_size', 'use_hflip', 'use_rot')
 VIDEO = ('dataroot_gt', 'dataroot_lq', 'meta_info_file', 'io_backend', 'num_frame')

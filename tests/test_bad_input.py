@@ -4,6 +4,7 @@ from __future__ import annotations
 import copy
 import inspect
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Callable
@@ -156,6 +157,37 @@ def test_prefetching_to_a_gpu_needs_one(has_gpu: bool, pin_memory: bool, message
         check_prefetching(opt)
 
 
+def test_a_rate_is_missing_or_has_no_effect(images: Path, tmp_path: Path, run_cli: Callable,
+                                           capfd: pytest.CaptureFixture) -> None:
+    opt = tiny.teacher(images)
+    opt['train']['optim_g']['lr'] = 1e-3
+    assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 1
+    assert 'train.optim_g.lr has no effect: each entry of train.stages has its lr' in one_error(capfd, 'train')
+    opt = tiny.training(images, model_type='SRModel', network_g={'type': 'Bicubic', 'scale': 4})
+    opt['datasets']['train']['pairs'] = True
+    assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 1
+    assert "train.optim_g: 'lr' is missing" in one_error(capfd, 'train')
+
+
+def test_what_validation_asks_for_is_there(images: Path, tmp_path: Path, finished: Path, run_cli: Callable,
+                                          capfd: pytest.CaptureFixture) -> None:
+    """A teacher's prior needs the kernels; so does a student's while its representation is validated."""
+    pairs = {'type': 'PairedImageDataset', 'name': 'pairs', 'dataroot_gt': str(images), 'dataroot_lq': str(tmp_path / 'lq'),
+             'io_backend': {'type': 'disk'}}
+    for path in images.glob('*.png'):
+        (tmp_path / 'lq').mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / 'lq' / path.name), cv2.imread(str(path))[::4, ::4])
+    save(tmp_path / 'teacher.pth', TEACHER, degradation={'sigma': [0.2, 4.0]})
+    for opt, is_told in ((tiny.teacher(images), False), (tiny.student(images, tmp_path / 'teacher.pth', 'teacher'), False),
+                         (tiny.student(images, tmp_path / 'teacher.pth', 'later'), True)):
+        opt['datasets']['val'] = pairs
+        opt['val']['val_freq'] = 3 if is_told else 2  # the stage `idr` is two iterations long
+        assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == (not is_told)
+        if not is_told:
+            assert 'datasets: pairs: this teacher needs the blur kernel of each image' in one_error(capfd, 'train')
+    assert finished.exists()
+
+
 def test_an_option_file_that_is_not_there(run_cli: Callable, capfd: pytest.CaptureFixture) -> None:
     assert run_cli('train', '-opt', 'nowhere.yml') == 1
     assert 'cannot read the option file nowhere.yml (-opt): No such file' in one_error(capfd, 'train')
@@ -296,7 +328,7 @@ def test_an_unusable_validation_image_is_found_before_the_run(images: Path, tmp_
 @pytest.mark.parametrize('how, message', [
     ('empty', 'image_2.png cannot be read as an image'), ('cut off', 'image_2.png cannot be read as an image'),
     ('tiny8', 'image_2.png: an image of 96x8 pixels is too small to be blurred with a 21x21 kernel'),
-    ('tiny3', 'image_2.png: an image of 96x0 pixels is too small')])
+    ('tiny3', 'image_2.png: an image of 96x3 pixels is too small')])
 def test_an_unusable_test_image(how: str, message: str, images: Path, tmp_path: Path, run_cli: Callable,
                                 capfd: pytest.CaptureFixture) -> None:
     spoil(images / 'image_2.png', how)
@@ -540,3 +572,12 @@ def test_the_tables_hold_what_basicsrs_sources_read() -> None:
         model = registry.MODEL_REGISTRY.get(name)
         read = set(re.findall(r"self\.opt(?:\[|\.get\()'(\w+)'", inspect.getsource(model)))
         assert read <= {*option_keys.of(model, option_keys.TOP), 'network_d', *SET_BY_BASICSR}, name
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    """As in `basicsr table lightbsr-3 bicubic | head`."""
+    code = ("import sys, lightbsr_arch.cli.degrade as verb; from lightbsr_arch.cli.main import main; "
+            "verb.run = lambda arguments: print('x' * 10**6) or 0; sys.exit(main(['degrade']))")
+    process = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    assert process.stderr.read() == '' and process.wait(60) == 1

@@ -297,6 +297,7 @@ def test_folders_are_searched_with_their_subfolders(images: Path) -> None:
     (images / 'notes.txt').write_text('no image')
     (images / '.DS_Store').write_bytes(b'')
     (images / '.hidden.png').write_bytes(b'')
+    (images / 'nested' / 'loop').symlink_to(images)
     assert list_images(str(images)) == [*(f'image_{i}.png' for i in range(4)), 'nested/image_4.png', 'nested/image_5.png']
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lightbsr_arch import checkpoints
 from lightbsr_arch.archs.kdsr_arch import KDSRBlock, dynamic_convolution, shifted_products
 from lightbsr_arch.inference import export
 from lightbsr_arch.inference.export import write_onnx, write_torchscript
@@ -150,13 +151,20 @@ def no_metadata(path: Path) -> None:
                                      ir_version=9), path)
 
 
+def no_scale(path: Path) -> None:
+    no_metadata(path)
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, {checkpoints.NOTES_KEY: '{"arch": "LightBSR"}'})
+    onnx.save(model, path)
+
+
 @pytest.mark.parametrize('make, message', [
-    (lambda path: None, 'there is no file'), (lambda path: path.mkdir(), 'there is no file'),
+    (no_scale, 'does not say which network it holds'), (lambda path: None, 'there is no file'), (lambda path: path.mkdir(), 'there is no file'),
     (lambda path: path.write_bytes(b''), 'cannot be read as an ONNX file'),
     (lambda path: path.write_bytes(b'\x89PNG' * 50), 'cannot be read as an ONNX file'),
     (lambda path: torch.save({'params': {}}, path), 'cannot be read as an ONNX file'),
     (no_metadata, 'does not say which network it holds: .* not written by `basicsr convert`')],
-    ids=['missing', 'folder', 'empty', 'image', 'weights', 'foreign'])
+    ids=['no scale', 'missing', 'folder', 'empty', 'image', 'weights', 'foreign'])
 def test_wrong_files_are_refused_by_name(tmp_path: Path, make: Callable[[Path], Any], message: str) -> None:
     make(tmp_path / 'wrong.onnx')
     with pytest.raises(ValueError, match=f'.*wrong.onnx.*{message}|{message}.*wrong.onnx') as error:

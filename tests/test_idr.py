@@ -4,6 +4,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any, Callable
@@ -325,12 +326,17 @@ def test_statistics_at_validation(images: Path, tmp_path: Path, run_cli: RunCli,
     ('idr_statistics', 1, 'val: idr_statistics must be true or false, got 1'),
     ('idr_statistic', True, "val: unknown key 'idr_statistic'; did you mean 'idr_statistics'"),
     ('degradations', BLUR[:1], 'val.idr_statistics tells degradations apart: give datasets.val two of them or more'),
+    ('benchmarks', 1, 'val.idr_statistics learns from some images and is tested on others: give datasets.val two images'),
     ('gates', False, 'val.idr_statistics is set, but nothing in network_g reads an IDR')])
 def test_wrong_options_of_the_statistics(path: str, value: Any, message: str, images: Path, tmp_path: Path,
                                          run_cli: RunCli, capfd: pytest.CaptureFixture) -> None:
     opt = training_options(images, **({'channel_gate': False, 'spatial_gate': False} if path == 'gates' else {}))
     if path == 'degradations':
         opt['datasets']['val'][path] = value
+    elif path == 'benchmarks':
+        (tmp_path / 'one').mkdir()
+        shutil.copy(images / 'image_0.png', tmp_path / 'one')
+        opt['datasets']['val'][path] = {'one': str(tmp_path / 'one')}
     elif path != 'gates':
         opt['val'][path] = value
     assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 1

@@ -289,6 +289,31 @@ def test_pool_keeps_pairs_together_and_its_size() -> None:
     assert seen[:4] == [0, 1, 2, 3] and len(set(seen[4:])) == len(seen[4:]) and set(seen) <= set(range(20))
 
 
+@pytest.mark.parametrize('key, value, message', [
+    ('jpeg_range2', None, "'jpeg_range2' is missing at the top of the option file"),
+    ('gt_usm', None, "'gt_usm' is missing at the top of the option file"),
+    ('resize_prob', [0.5, 0.5], 'resize_prob must be a list of 3 numbers, got [0.5, 0.5]'),
+    ('noise_range2', 5, 'noise_range2 must be a list of 2 numbers, got 5'),
+    ('second_blur_prob', 80, 'second_blur_prob must be a number from 0 to 1, got 80'),
+    ('gt_size', 30, 'gt_size at the top must be a multiple of the scale (4) up to 400, got 30'),
+    ('gt_size', 404, 'gt_size at the top must be a multiple of the scale (4) up to 400, got 404'),
+    ('high_order_degradation', False, 'RealESRGANDataset has none: remove it'),
+    ('model_type', 'SRModel', 'SRModel trains on finished pairs, which RealESRGANDataset does not give'),
+    ('train:one_degradation_per_batch', True, 'train.one_degradation_per_batch is for a BlindDegradationDataset without pairs'),
+    ('train:gan_opt', None, 'train: gan_opt is missing: KDSRGANStudentModel trains a discriminator'),
+    ('train:optim_d', None, 'train: optim_d is missing'),
+    ('train:optim_d', {'type': 'Adam'}, "train.optim_d: 'lr' is missing")])
+def test_wrong_options_of_the_real_world(key: str, value: Any, message: str, images: Path, tmp_path: Path,
+                                         run_cli: Callable[..., int], capfd: pytest.CaptureFixture) -> None:
+    opt = gan_options(images, tmp_path)
+    section, key = (opt['train'], key.removeprefix('train:')) if key.startswith('train:') else (opt, key)
+    section[key] = value
+    if value is None:
+        del section[key]
+    assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 1
+    assert message in capfd.readouterr().err
+
+
 def test_vgg_weights_that_cannot_be_had(images: Path, tmp_path: Path, run_cli: Callable[..., int],
                                         capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(*args: Any, **kwargs: Any) -> None:

@@ -104,7 +104,7 @@ def test_streams(images: Path, tmp_path: Path, run_cli: RunCli, monkeypatch: pyt
     source = images / 'image_0.png'
     for arguments, kind in (([], 'PNG'), (['--format', 'tiff'], 'TIFF')):
         monkeypatch.setattr(sys, 'stdin', SimpleNamespace(buffer=io.BytesIO(source.read_bytes())))
-        monkeypatch.setattr(sys, 'stdout', SimpleNamespace(buffer=io.BytesIO()))
+        monkeypatch.setattr(sys, 'stdout', io.TextIOWrapper(io.BytesIO()))
         assert run_cli('upscale', '-', '-o', '-', *BICUBIC, *arguments) == 0
         content = sys.stdout.buffer.getvalue()
         assert Image.open(io.BytesIO(content)).format == kind
@@ -148,6 +148,14 @@ def test_a_folder_inside_the_input_is_not_read_again(images: Path, run_cli: RunC
         assert run_cli('upscale', images, '-o', images / 'big', *BICUBIC, *arguments) == 0
         assert files(images / 'big') == NAMES
         assert pixels(images / 'big/image_0.png').shape == (320, 384, 3)
+
+
+def test_links_are_followed_but_nothing_is_done_twice(images: Path, tmp_path: Path, run_cli: RunCli) -> None:
+    (tmp_path / 'album').mkdir()
+    for name, target in {'photos': images, 'again': images, 'loop': tmp_path / 'album', 'up': tmp_path}.items():
+        (tmp_path / 'album' / name).symlink_to(target)
+    assert run_cli('upscale', 'album', '-o', 'big', *BICUBIC) == 0
+    assert files(tmp_path / 'big') == [f'again/{name}' for name in NAMES]
 
 
 # ---------------------------------------------------------------------------------------------- what is refused

@@ -338,6 +338,9 @@ def test_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
     ({'outscale': float('inf')}, 'outscale must be positive'), ({'backend': 'tensorflow'}, 'backend must be torch or onnx'),
     ({'precision': 'int8'}, 'precision must be fp32, fp16, bf16'), ({'memory': 'much'}, 'must be a number of bytes'),
     ({'device': 'cuda:99'}, 'the device cuda:99 cannot be used'), ({'device': 'toaster'}, 'the device toaster cannot be used'),
+    ({'device': 'meta'}, 'the device meta cannot be used'), ({'memory': 0}, 'memory must be positive, got 0'),
+    ({'backend': 'onnx', 'memory': '1GB'}, 'leave precision and memory out'),
+    ({'backend': 'onnx', 'precision': 'fp16'}, 'leave precision and memory out'),
     ({'weights': 'nowhere.pth'}, 'there is no file nowhere.pth'),
 ])
 def test_arguments_that_cannot_be_used(options: dict[str, Any], message: str) -> None:

@@ -205,13 +205,14 @@ def _build_all(opt: Options) -> None:
         quiet = logging.getLogger('basicsr')
         train_loader, _, val_loaders, _, _ = basicsr.train.create_train_val_dataloader(opt, quiet)
         train_loader.dataset[0]
-        for loader in val_loaders:
-            check_metrics(opt, loader.dataset)
-        basicsr.train.build_model(opt)
+        tested = [loader.dataset for loader in val_loaders]
     else:
-        for section in opt['datasets'].values():
-            check_metrics(opt, basicsr.test.build_dataset(section))
-        basicsr.test.build_model(opt)
+        tested = [basicsr.test.build_dataset(section) for section in opt['datasets'].values()]
+    for dataset in tested:
+        check_metrics(opt, dataset)
+    model = (basicsr.train if opt['is_train'] else basicsr.test).build_model(opt)
+    if hasattr(model, 'check_validation'):
+        model.check_validation(tested)
 
 
 @contextlib.contextmanager

@@ -42,11 +42,16 @@ def run(arguments: list[str]) -> int:
     _check_folders(parsed.input, parsed.output, parsed.force)
     from .. import plugin
     plugin.register()
+    from ..basicsr_compat import list_some
+    from ..data.inspection import inspect
     from ..degradations import benchmark_degradations, parse_degradation
     degradations = (benchmark_degradations(parsed.setting, parsed.scale) if parsed.degradation is None else
                     (parse_degradation(parse_values(parsed.degradation), parsed.scale),))
     datasets = [_dataset(parsed.input, degradation, parsed.scale) for degradation in degradations]
     _check_names(datasets[0].names)
+    problems = list(inspect(datasets[0], thorough=True))  # half an OUTPUT is of no use
+    if problems:
+        raise ValueError(f'{len(problems)} of {len(datasets[0])} images cannot be used: {list_some(problems)}')
     for dataset in datasets:
         _write(dataset, parsed.output)
     folders = '\n'.join(f'  {os.path.join(parsed.output, degradation.label, "LR")}' for degradation in degradations)

@@ -4,6 +4,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import os
 import sys
 
 from ..allocator import keep_freed_memory
@@ -49,7 +50,12 @@ def main(arguments: list[str] | None = None) -> int:
     keep_freed_memory()
     run = importlib.import_module(f'.{chosen.verb}', __package__).run
     try:
-        return run(arguments[1:])
+        status = run(arguments[1:])
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # as in `basicsr table lightbsr-3 bicubic | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (ValueError, OSError) as error:
         report(chosen.verb, error)
         return 1

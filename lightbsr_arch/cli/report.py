@@ -5,7 +5,7 @@ import argparse
 import os
 import sys
 
-from .arguments import make_parser
+from .arguments import make_parser, positive
 
 DESCRIPTION = """\
 Writes one HTML page from what tests and trainings left in their folders, with everything inside: it can be sent by mail
@@ -47,5 +47,5 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument('results', nargs='+', metavar='RESULTS', help='folder of a test or a training')
     parser.add_argument('-o', '--output', default='report.html', metavar='FILE', help='default: report.html')
     parser.add_argument('--title', help="default: the runs' names")
-    parser.add_argument('--images', type=int, default=12, metavar='NUM', help='images at most (default: 12)')
+    parser.add_argument('--images', type=positive, default=12, metavar='NUM', help='images at most (default: 12)')
     return parser.parse_args(arguments)

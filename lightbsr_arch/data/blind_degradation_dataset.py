@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 from .. import config
 from ..basicsr_compat import Replacements, SampleIndex, UnusableImage, decode_image
 from ..degradations import KERNEL_SIZE, Degradation, compress_jpeg, degrade, parse_degradation
+from ..folders import walk
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 
@@ -69,11 +70,7 @@ class BlindDegradationDataset(Dataset):
         if self.options.phase == 'train':
             return self._train_sample(*self.replacements.find(self._read_large, index, len(self)), index)
         name = self.names[index]
-        image = self.read(name)
-        try:
-            return self._test_sample(image, name)
-        except ValueError as error:
-            raise ValueError(f'{self.path(name)}: {error}') from None
+        return self._test_sample(self.read(name), name)
 
     def _read_large(self, index: int) -> tuple[np.ndarray, str]:
         """An image for training, and its name.
@@ -95,7 +92,7 @@ class BlindDegradationDataset(Dataset):
         gt_size = self.options.gt_size
         if self.options.phase == 'train' and min(width, height) < gt_size:
             return f'the image has {width}x{height} pixels, less than gt_size {gt_size}: remove it or lower gt_size'
-        if min(width, height) <= KERNEL_SIZE // 2:
+        if min(size - size % self.options.scale for size in (width, height)) <= KERNEL_SIZE // 2:
             return (f'an image of {width}x{height} pixels is too small to be blurred with a {KERNEL_SIZE}x{KERNEL_SIZE} '
                     'kernel')
         return None
@@ -111,6 +108,8 @@ class BlindDegradationDataset(Dataset):
     def _test_sample(self, image: np.ndarray, name: str) -> dict[str, Any]:
         if self.options.center_crop is not None:
             image = center_crop(image, self.options.center_crop)
+        if problem := self.too_small(*image.shape[1::-1]):
+            raise ValueError(f'{self.path(name)}: {problem}')
         stem = os.path.splitext(os.path.basename(name))[0]
         return (degraded(image, stem, self.degradation, self.options.scale)
                 | {'lq_path': self.path(name), 'gt_path': self.path(name)})
@@ -176,7 +175,7 @@ def list_images(root: str, meta_info_file: str | None = None) -> list[str]:
         names = [os.path.splitext(name)[0] for name in names] if is_lmdb else names
     else:
         names = [os.path.relpath(os.path.join(folder, name), root)  # BasicSR's scandir stumbles over hidden files
-                 for folder, _, files in os.walk(root, followlinks=True) for name in files
+                 for folder, _, files in walk(root) for name in files
                  if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith('.')]
     if not names:
         raise ValueError(f'{os.path.abspath(root)} holds no images ({", ".join(IMAGE_SUFFIXES)})')

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from ..folders import walk
 from .formats import FORMATS, OF_SUFFIX, format_of
 
 STREAM = '-'
@@ -92,10 +93,10 @@ def _images(folder: str, output: str, missing: list[str]) -> Iterator[str]:
 
     Subfolders that cannot be read are lines of `missing`.
     """
-    for place, folders, names in os.walk(folder, onerror=lambda error: missing.append(str(error))):
-        folders[:] = sorted(name for name in folders if not name.startswith('.') and not (
-            os.path.realpath(os.path.join(place, name)) == os.path.realpath(output)))
-        for name in sorted(names):
+    for place, folders, names in walk(folder, onerror=lambda error: missing.append(str(error))):
+        folders[:] = [name for name in folders if not name.startswith('.') and not (
+            os.path.realpath(os.path.join(place, name)) == os.path.realpath(output))]
+        for name in names:
             if format_of(name) and not name.startswith('.'):
                 yield os.path.relpath(os.path.join(place, name), folder)
 

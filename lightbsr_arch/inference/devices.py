@@ -20,7 +20,7 @@ def pick_device(name: Optional[str]) -> torch.device:
     if name is None:
         name = 'cuda' if torch.cuda.is_available() else 'mps' if torch.backends.mps.is_available() else 'cpu'
     try:
-        torch.zeros(1, device=name)
+        torch.zeros(1, device=name).item()  # `meta` holds none
         return torch.device(name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(f'the device {name} cannot be used: {str(error).splitlines()[0]}') from None

@@ -74,7 +74,8 @@ def _session(path: str, device: torch.device) -> Any:
 
 def _notes(path: str, session: Any) -> dict[str, Any]:
     text = session.get_modelmeta().custom_metadata_map.get(checkpoints.NOTES_KEY)
-    if text is None:
+    notes = json.loads(text or '{}')
+    if 'scale' not in notes:
         raise ValueError(f'{path} does not say which network it holds: it is an ONNX file, but was not written by '
                          '`basicsr convert`')
-    return json.loads(text)
+    return notes

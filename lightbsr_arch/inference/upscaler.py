@@ -58,12 +58,17 @@ class Upscaler:
             raise ValueError(f'outscale must be positive, got {outscale}')
         if backend not in BACKENDS:
             raise ValueError(f'backend must be {" or ".join(BACKENDS)}, got {backend!r}')
+        if backend == 'onnx' and (precision or memory):
+            raise ValueError('the backend onnx runs at the precision of its file and does every image at once: leave precision '
+                             'and memory out')
         self.device = pick_device(device)
         pick_dtype(precision, self.device, 8)
         self._precision = precision
         self._outscale = outscale
         self._views = views.ALL if ensemble else views.PLAIN
         self._memory = memory_sizes.parse_size(memory) if isinstance(memory, str) else memory
+        if self._memory is not None and self._memory <= 0:
+            raise ValueError(f'memory must be positive, got {memory}')
         self._backend = backend
         self._networks: dict[str, Any] = {}
         keep_freed_memory()

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import fields
 from statistics import fmean
@@ -15,7 +15,7 @@ from basicsr.losses import build_loss
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from ..basicsr_compat import agree_on_buffers, current_epoch, gather_objects, own_part, plain, share_gradients
 from ..config import Stage, StepOptions, build, suggest
@@ -64,6 +64,10 @@ class BlindSRModel(SRModel):
         """Figures of the representation on the fed validation image, for stages that do not train the SR network."""
         raise NotImplementedError
 
+    def informed_networks(self) -> list[nn.Module]:
+        """Networks that validation asks for `side_inputs`."""
+        return [self.net_g]
+
     def side_inputs(self, net: nn.Module) -> tuple[Optional[Tensor], ...]:
         """What `net` sees besides the fed LR images."""
         return self.get_bare_model(net).side_inputs(getattr(self, 'gt', None), self.kernel, self.noise)
@@ -98,6 +102,9 @@ class BlindSRModel(SRModel):
         section = self.opt['datasets']['train']
         if section.get('num_patches', 1) > 1 and not self.takes_patches:
             raise ValueError(f'{self.opt["model_type"]} takes one patch of an image: remove num_patches from datasets.train')
+        if train.get('one_degradation_per_batch') and (section.get('pairs') or section['type'] != 'BlindDegradationDataset'):
+            raise ValueError('train.one_degradation_per_batch is for a BlindDegradationDataset without pairs: true, whose '
+                             'images the model degrades: remove it')
         self.synthesis = RealWorldSynthesis(self.opt, self.device) if section['type'] == REAL_WORLD else None
         self.training_degradation = (parse_degradation(section['degradation'], self.opt['scale'])
                                      if 'degradation' in section else None)
@@ -279,6 +286,19 @@ class BlindSRModel(SRModel):
         get_root_logger().info(f'Stage: {stage}')
 
     # ------------------------------------------------------------------ validation
+    def check_validation(self, datasets: Sequence[Dataset]) -> None:
+        """Raises a ValueError where the data sets lack what validation, or a test, will ask of them."""
+        for dataset in datasets:
+            sample = dataset[0]
+            told = [sample[key][None].to(self.device) if key in sample else None for key in ('gt', 'kernel', 'noise')]
+            for net in self.informed_networks():
+                try:
+                    self.get_bare_model(net).side_inputs(*told)
+                except ValueError as error:
+                    raise ValueError(f'datasets: {dataset.opt["name"]}: {error}') from None
+        if self.idr_validation is not None:
+            self.idr_validation.check(datasets)
+
     def evaluation_network(self) -> nn.Module:
         """The averaged network where there is one, in evaluation mode."""
         return (self.net_g_ema if hasattr(self, 'net_g_ema') else self.get_bare_model(self.net_g)).eval()

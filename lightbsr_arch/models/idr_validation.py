@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -29,6 +29,13 @@ class IDRValidation:
         if len(set(self.labels.values())) < 2:
             raise ValueError('val.idr_statistics tells degradations apart: give datasets.val two of them or more')
         self.rows: dict[str, list[tuple[np.ndarray, str, str]]] = {}
+
+    def check(self, datasets: Sequence[Any]) -> None:
+        """Raises a ValueError where the data sets hold fewer than two images, which the probe cannot be fitted on."""
+        images = {dataset.path(name) for dataset in datasets if dataset.opt['name'] in self.labels for name in dataset.names}
+        if len(images) < 2:
+            raise ValueError('val.idr_statistics learns from some images and is tested on others: give datasets.val two '
+                             'images or more, or set it to false')
 
     def begin(self, dataset: str) -> None:
         """Says which data set the next images are of."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .. import checkpoints
 from ..config import Stage
 from ..degradations import parse_degradation
+from . import stages
 from .blind_sr_model import BlindSRModel
 
 
@@ -39,8 +40,18 @@ class StudentModel(BlindSRModel):
         """The teacher's weights under the student's names."""
         return self.teacher.state_dict()
 
+    def informed_networks(self) -> list[nn.Module]:
+        """The teacher, where a validation falls into a stage `idr`."""
+        frequency = int((self.opt.get('val') or {}).get('val_freq', 0)) if self.is_train else 0
+        distils = frequency and any(stages.locate(self.stages, iteration)[0].trains == 'idr' for iteration in
+                                    range(frequency, self.opt['train']['total_iter'] + 1, frequency))
+        return super().informed_networks() + ([self.teacher] if distils else [])
+
     # ------------------------------------------------------------------ set-up
     def prepare_networks(self) -> None:
+        part = self.opt['train'].get('start_from_teacher', 'all')
+        if part not in ('all', 'sr_network'):
+            raise ValueError(f"train.start_from_teacher must be 'all' or 'sr_network', got {part!r}")
         distils = any(self.opt['train'].get(key) for key in self.loss_keys)
         if not distils and any(stage.trains == 'idr' for stage in self.stages):
             raise ValueError('a stage with trains: idr has only the distillation losses: set '
@@ -49,7 +60,7 @@ class StudentModel(BlindSRModel):
             self.teacher = self._load_teacher()
             self.check_distillation()
             if self.is_fresh:
-                self._start_from_teacher()
+                self._start_from_teacher(part)
 
     def _load_teacher(self) -> nn.Module:
         path = self.opt['path'].get('pretrain_network_t')
@@ -78,11 +89,8 @@ class StudentModel(BlindSRModel):
                 f'{path} is a teacher of another setting: it was trained with {named[0]} at x{scale}, this run has '
                 f'{named[1]} at x{self.opt["scale"]}. Give a teacher of the same setting or change datasets.train')
 
-    def _start_from_teacher(self) -> None:
+    def _start_from_teacher(self, part: str) -> None:
         """Copies what fits, and says what did not."""
-        part = self.opt['train'].get('start_from_teacher', 'all')
-        if part not in ('all', 'sr_network'):
-            raise ValueError(f"train.start_from_teacher must be 'all' or 'sr_network', got {part!r}")
         own = self.get_bare_model(self.net_g).state_dict()
         copied = {k: v for k, v in self.weights_for_student().items()
                   if k in own and v.shape == own[k].shape and (part == 'all' or k.startswith('trunk.'))}

@@ -1,0 +1,24 @@
+"""Folders of images."""
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Optional
+
+
+def walk(root: str, onerror: Optional[Callable[[OSError], None]] = None) -> Iterator[tuple[str, list[str], list[str]]]:
+    """`os.walk` in order, through links, but into no folder twice and to none that holds `root`.
+
+    Args:
+        onerror: Is called with the error of a folder that cannot be read; by default it is left out.
+    """
+    home = os.path.realpath(root)
+    seen = {home}
+    for place, folders, files in os.walk(root, onerror=onerror, followlinks=True):
+        names, folders[:] = sorted(folders), []
+        for name in names:
+            path = os.path.realpath(os.path.join(place, name))
+            if path not in seen and os.path.commonpath([path, home]) != path:
+                folders.append(name)
+                seen.add(path)
+        yield place, folders, sorted(files)
