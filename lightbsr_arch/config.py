@@ -30,22 +30,26 @@ def build(cls: type[T], section: Mapping[str, Any], where: str) -> T:
                if f.name not in section and f.default is MISSING and f.default_factory is MISSING]
     if missing:
         raise ValueError(f'{where}: {missing[0]!r} is missing')
-    check_types(cls, section, where)
+    check_types({f.name: f.type for f in fields(cls)}, section, where)
     try:
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in section.items()})
     except ValueError as error:
         raise ValueError(f'{where}: {error}') from None
 
 
-def check_types(cls: type, section: Mapping[str, Any], where: str) -> None:
-    """Raises a ValueError for a text where a number belongs, and the like; other types check themselves."""
+def check_types(types: Mapping[str, Any], section: Mapping[str, Any], where: str) -> None:
+    """Raises a ValueError for a text where a number belongs, and the like.
+
+    Args:
+        types: Annotations by key, as text; other types than these few are not looked at.
+    """
     simple = {'int': (int, 'a whole number'), 'float': ((int, float), 'a number'), 'bool': (bool, 'true or false'),
               'str': (str, 'a text'), 'tuple[int, ...]': ((list, tuple), 'a list of whole numbers'),
               'Optional[float]': ((int, float, type(None)), 'a number or left out')}
-    for f in fields(cls):
-        kind, words = simple.get(f.type, (object, ''))
-        if f.name in section and not isinstance(section[f.name], kind):
-            raise ValueError(f'{where}: {f.name} must be {words}, got {section[f.name]!r}')
+    for key, annotation in types.items():
+        kind, words = simple.get(annotation, (object, ''))
+        if key in section and not isinstance(section[key], kind):
+            raise ValueError(f'{where}: {key} must be {words}, got {section[key]!r}')
 
 
 def suggest(word: object, known: list[str]) -> str:

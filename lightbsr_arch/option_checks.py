@@ -13,7 +13,7 @@ from basicsr.models import lr_scheduler
 from basicsr.utils import registry
 
 from . import option_keys
-from .config import DatasetOptions, suggest
+from .config import DatasetOptions, check_types, suggest
 
 Options = dict[str, Any]
 PACKAGE = __name__.split('.')[0]
@@ -246,6 +246,7 @@ def check_arguments(where: str, section: Any, find: Callable[[str], Callable]) -
     missing = [p.name for p in named if p.default is p.empty and p.name not in section]
     if missing:
         raise ValueError(f'{where}: {kind} needs {missing[0]!r}')
+    check_types({p.name: p.annotation for p in named}, section, where)  # BasicSR annotates next to nothing
 
 
 def check_prefetching(opt: Options) -> None:

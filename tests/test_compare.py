@@ -73,7 +73,7 @@ def test_crops_are_enlarged_pixel_by_pixel_in_order(images: Path, weights: Path,
     assert None not in places
     lefts, tops = zip(*places)
     assert len(set(tops)) == 1 and lefts == tuple(lefts[0] + i * (120 + 8) for i in range(4))
-    assert not list(Path('out').glob('*.part'))
+    assert not list(Path('out').glob('.*.tmp'))
 
 
 def test_figures_are_those_that_basicsr_test_prints(images: Path, tmp_path: Path, run_cli: RunCli,

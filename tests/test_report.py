@@ -110,7 +110,7 @@ def test_the_page_has_it_all_and_asks_for_nothing(there: Path) -> None:
     assert '32.47' in outline.texts['td']  # the paper's
     assert {'psnr in validation', 'l_pix', 'l_contrastive', LEARNING_RATE} <= set(outline.texts['figcaption'])
     assert any('contrastive_opt:' in pre for pre in outline.texts['pre']) and any('torch: ' in pre for pre in outline.texts['pre'])
-    assert not list(Path('out').glob('*.part'))
+    assert not list(Path('out').glob('.*.tmp'))
 
 
 def test_one_slider_for_each_image_and_bicubic_first(there: Path) -> None:

@@ -78,6 +78,9 @@ def check_outline(path: str, verb: str, overrides: Sequence[str] = ()) -> str:
     for key, section in opt['datasets'].items():
         if not isinstance(section, dict):
             raise ValueError(f'{path}: datasets: {key} must be a section with keys, got {section!r}')
+        for root in ('dataroot_gt', 'dataroot_lq'):
+            if not isinstance(section.get(root, ''), (str, type(None))):
+                raise ValueError(f'{path}: datasets: {key}: {root} must be a folder, got {section[root]!r}')
     return output_root(path, opt)
 
 

@@ -8,6 +8,8 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from .. import checkpoints
+
 
 def aligned(lines: Sequence[Sequence[str]]) -> str:
     """A markdown table of a head and lines, with columns as wide as their widest cell."""
@@ -27,10 +29,9 @@ def json_text(content: Any) -> str:
 
 
 def write(prefix: str, texts: Mapping[str, str]) -> None:
-    """Writes `prefix`.md and the like from texts by suffix, each under a temporary name that is changed then."""
+    """Writes `prefix`.md and the like from texts by suffix, each whole or not at all."""
     os.makedirs(os.path.dirname(os.path.abspath(prefix)), exist_ok=True)
     for suffix, text in texts.items():
-        path = f'{prefix}.{suffix}'
-        with open(f'{path}.part', 'w', encoding='utf-8', newline='') as file:
+        with (checkpoints.replacing(f'{prefix}.{suffix}') as temporary,
+              open(temporary, 'w', encoding='utf-8', newline='') as file):
             file.write(text)
-        os.replace(f'{path}.part', path)

@@ -64,7 +64,7 @@ def _single(inputs: list[str], output: str, kind: str | None, force: bool) -> tu
         raise ValueError(f'{output}: the formats {", ".join(OF_SUFFIX)} can be written; end the name of a folder with /')
     if own and kind and own != kind:
         raise ValueError(f'{output} is no name for the format {kind}: change one of them')
-    if source != STREAM and not os.path.isfile(source):
+    if source != STREAM and not os.path.exists(source):
         return [], [f'there is no file or folder {source}']
     jobs = [Job(source, output, own or kind or 'png')]
     _check(jobs, force)
@@ -77,12 +77,12 @@ def _find(inputs: list[str], output: str) -> tuple[list[tuple[str, str]], list[s
     for path in inputs:
         if path == STREAM:
             found.append((path, 'stdin.png'))
-        elif os.path.isfile(path):
-            found.append((path, os.path.basename(path)))
         elif os.path.isdir(path):
             names = list(_images(path, output, missing))
             found += [(os.path.join(path, name), name) for name in names]
             missing += [] if names else [f'{path} holds no images ({", ".join(OF_SUFFIX)})']
+        elif os.path.exists(path):  # also a pipe, as <(curl ...)
+            found.append((path, os.path.basename(path)))
         else:
             missing.append(f'there is no file or folder {path}')
     return found, missing

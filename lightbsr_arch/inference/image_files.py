@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import warnings
 import zlib
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 from PIL.PngImagePlugin import putchunk
 
+from .. import checkpoints
 from .alpha import flatten
 from .formats import FORMATS
 from .metadata import ORIENTATION, is_gray, kept_exif, upright
@@ -143,7 +143,7 @@ def _decode_sixteen(image: Image.Image, content: bytes) -> np.ndarray:
 
 # ---------------------------------------------------------------------------------------------- writing
 def write(photo: Photo, path: str, kind: str, quality: int = DEFAULT_QUALITY) -> tuple[str, ...]:
-    """Writes a file whole or not at all, under a temporary name first; returns remarks on what the format cannot hold.
+    """Writes a file whole or not at all; returns remarks on what the format cannot hold.
 
     Args:
         kind: A key of `FORMATS`.
@@ -153,17 +153,8 @@ def write(photo: Photo, path: str, kind: str, quality: int = DEFAULT_QUALITY) ->
         OSError: the folder is missing or not writable, or the disk full.
         ValueError: the format cannot hold an image of this size.
     """
-    folder, name = os.path.split(os.path.abspath(path))
-    temporary = os.path.join(folder, f'.{name}.{os.getpid()}.part')
-    try:
-        with open(temporary, 'w+b') as file:
-            remarks = encode(photo, file, kind, quality)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-    return remarks
+    with checkpoints.replacing(path) as temporary, open(temporary, 'w+b') as file:
+        return encode(photo, file, kind, quality)
 
 
 def encode(photo: Photo, file: BinaryIO, kind: str, quality: int = DEFAULT_QUALITY) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ def load_network(weights: str) -> nn.Module:
     if arch not in STUDENTS:
         raise ValueError(f'{path} holds a {arch}: {" and ".join(STUDENTS)} can upscale here')
     try:
-        network = getattr(archs, arch)(**kwargs)
+        network = getattr(archs, arch)(**{key: value for key, value in kwargs.items() if key != 'idr_noise'})  # for probing
         network.load_state_dict(state_dict)
     except (RuntimeError, TypeError, ValueError) as error:  # torch's and Python's words for what does not fit
         raise ValueError(f'{path} does not fit {arch}: {" ".join(str(error).split())[:300]}') from None

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from ... import checkpoints
 from ..comparison import GT, Row
 from ..images import Scores
 from .style import COLOURS
@@ -36,8 +37,8 @@ def draw(rows: Sequence[Row], path: str, zoom: int) -> tuple[int, int]:
         _draw_row(figure, layout, row, GAP + i * (layout.row_height + 2 * GAP))
     suffix = os.path.splitext(path)[1][1:].lower()
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    figure.savefig(f'{path}.part', format=suffix, dpi=DPI, metadata={'CreationDate': None} if suffix == 'pdf' else None)
-    os.replace(f'{path}.part', path)
+    with checkpoints.replacing(path) as temporary:
+        figure.savefig(temporary, format=suffix, dpi=DPI, metadata={'CreationDate': None} if suffix == 'pdf' else None)
     return layout.width, layout.height
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from string import Template
 
-from ... import __version__
+from ... import __version__, checkpoints
 from . import sections
 from .markup import Markup, element, join
 from .pictures import collect
@@ -27,9 +27,8 @@ def write_report(folders: Sequence[str], path: str, title: str | None = None, nu
     """
     content = page(read_runs(folders), title, num_images).encode()
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    with open(f'{path}.part', 'wb') as file:
+    with checkpoints.replacing(path) as temporary, open(temporary, 'wb') as file:
         file.write(content)
-    os.replace(f'{path}.part', path)
     return len(content)
 
 
