@@ -15,12 +15,13 @@ from torch import Tensor
 
 from . import checkpoints
 from .archs import KDSR, LightBSR
+from .basicsr_compat.imports import declare_missing_operators
 
 try:
+    declare_missing_operators()  # spandrel imports torchvision
     from spandrel import MAIN_REGISTRY, Architecture, ArchSupport, ImageModelDescriptor, ModelTiling
-except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision that does not fit torch
-    raise ImportError(f'spandrel cannot be imported ({error}): pip install lightbsr_arch[spandrel], and a torchvision for this '
-                      'torch') from error
+except ImportError as error:
+    raise ImportError(f'spandrel cannot be imported ({error}): pip install lightbsr_arch[spandrel]') from error
 
 StateDict = dict[str, Tensor]
 

@@ -18,7 +18,7 @@ ALLOWED = {
     'evaluation': {'allocator', 'option_files', 'data', 'degradations', 'checkpoints', 'inference', 'config'},
     'basicsr_compat': {'checkpoints', 'config', 'option_files'},
     'archs': {'degradations.resize'},
-    'spandrel_support': {'archs', 'checkpoints'},
+    'spandrel_support': {'archs', 'checkpoints', 'basicsr_compat.imports'},
     'allocator': set(), 'losses': set(), 'degradations': set(), 'config': set(), 'folders': set(), 'option_files': set(), 'option_keys': set(), 'option_notes': set(), 'checkpoints': set(), '__init__': set(),
 }
 WITHOUT_BASICSR = {'allocator', 'archs', 'losses', 'degradations', 'config', 'folders', 'option_files', 'option_keys', 'checkpoints', 'inference', 'spandrel_support', '__init__'}

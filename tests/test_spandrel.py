@@ -129,3 +129,13 @@ def test_without_spandrel_the_package_is_named() -> None:
                "try:\n    import lightbsr_arch.spandrel_support\nexcept ImportError as error:\n    print(error)")
     answer = subprocess.run([sys.executable, '-c', program], cwd=ROOT, text=True, capture_output=True, check=True).stdout
     assert 'pip install lightbsr_arch[spandrel]' in answer
+
+
+def test_a_program_of_others_needs_nothing_else(tmp_path: Path) -> None:
+    """Neither BasicSR nor a torchvision whose operators load."""
+    pth(build('KDSR').state_dict(), 'KDSR', tmp_path / 'net.pth')
+    program = ("import sys; from lightbsr_arch import spandrel_support; spandrel_support.install()\n"
+               f"import spandrel; print(spandrel.ModelLoader().load_from_file({str(tmp_path / 'net.pth')!r}).architecture.id, "
+               "'basicsr' in sys.modules)")
+    answer = subprocess.run([sys.executable, '-c', program], cwd=ROOT, text=True, capture_output=True, check=True).stdout
+    assert answer == 'KDSR False\n'
