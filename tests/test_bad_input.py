@@ -188,6 +188,12 @@ def test_what_validation_asks_for_is_there(images: Path, tmp_path: Path, finishe
     assert finished.exists()
 
 
+def test_a_teacher_is_recognised_from_its_weights(images: Path, tmp_path: Path, run_cli: Callable) -> None:
+    save(tmp_path / 'named.pth', TEACHER)
+    torch.save(torch.load(tmp_path / 'named.pth')['params'], tmp_path / 'bare.pth')
+    assert run_cli('check', '-opt', tiny.write(tiny.student(images, tmp_path / 'bare.pth'), tmp_path), '--no-steps') == 0
+
+
 def test_an_option_file_that_is_not_there(run_cli: Callable, capfd: pytest.CaptureFixture) -> None:
     assert run_cli('train', '-opt', 'nowhere.yml') == 1
     assert 'cannot read the option file nowhere.yml (-opt): No such file' in one_error(capfd, 'train')
@@ -380,7 +386,7 @@ WIDE = {**STUDENT, 'num_feat': 32}
     (lambda path: save(path, {**TEACHER, 'spatial_gate': False}), 'student and teacher have no spatial representation'),
     (lambda path: save(path, TEACHER, no_basis=True), 'w.pth holds no PCA basis, so it cannot teach'),
     (lambda path: save(path, STUDENT), 'w.pth holds LightBSR, but path.pretrain_network_t must be a LightBSRTeacher'),
-    (lambda path: torch.save({'params': {'a': torch.ones(1)}}, path), 'w.pth holds a network without a name, but'),
+    (lambda path: torch.save({'params': {'a': torch.ones(1)}}, path), 'w.pth does not say which network it holds, and its weights are not of'),
     (lambda path: (save(path, TEACHER), cut(path)), 'w.pth cannot be read as a file of weights, it may be cut off'),
     (lambda path: path.write_bytes(b''), 'w.pth cannot be read as a file of weights, it may be cut off'),
     (lambda path: torch.save([1], path), 'w.pth holds a list, not a dictionary of weights'),

@@ -67,11 +67,12 @@ class StudentModel(BlindSRModel):
         if path is None:
             raise ValueError(f'path.pretrain_network_t is missing: train a {self.teacher_arch} first and give its '
                              'net_g_....pth')
-        loaded = checkpoints.read(path, self.opt['path'].get('param_key_t'))
-        section = self.opt.get('network_t') or {'type': loaded.arch, **(loaded.kwargs or {})}
+        named = self.opt.get('network_t')
+        loaded = (checkpoints.read if named else checkpoints.read_named)(path, self.opt['path'].get('param_key_t'))
+        section = named or {'type': loaded.arch, **loaded.kwargs}
         if section['type'] != self.teacher_arch:
-            raise checkpoints.CheckpointError(f'{path} holds {section["type"] or "a network without a name"}, but '
-                                              f'path.pretrain_network_t must be a {self.teacher_arch}')
+            raise checkpoints.CheckpointError(f'{path} holds {section["type"]}, but path.pretrain_network_t must be a '
+                                              f'{self.teacher_arch}')
         self._check_setting(path, loaded, section)
         teacher = build_network(section).to(self.device, memory_format=self.memory_format)
         self.load_network(teacher, path, True, self.opt['path'].get('param_key_t'))
