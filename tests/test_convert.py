@@ -100,12 +100,16 @@ def test_networks_of_basicsr_that_a_file_names(tmp_path: Path, run_cli: Callable
 @pytest.mark.parametrize('name, write', [
     ('b.npy', lambda path: np.save(path, BASIS.numpy())), ('b.npy', lambda path: np.save(path, BASIS.double().numpy().T)),
     ('b.mat', lambda path: scipy.io.savemat(path, {'pca': BASIS.numpy()})), ('b.pth', lambda path: torch.save(BASIS, path))])
-def test_a_releases_teacher_gets_its_basis(tmp_path: Path, run_cli: Callable[..., int], name: str, write: Callable[[str], None]) -> None:
+def test_a_releases_teacher_gets_its_basis(tmp_path: Path, run_cli: Callable[..., int], name: str, write: Callable[[str], None],
+                                           capsys: pytest.CaptureFixture[str]) -> None:
     INPUTS['release.pt'](build('LightBSRTeacher'), 'LightBSRTeacher', str(tmp_path / 'release.pt'))
     write(str(tmp_path / name))
     assert run_cli('convert', 'release.pt', '-o', 'net.safetensors', '--pca-basis', name) == 0
     basis = checkpoints.load('net.safetensors')[2]['pca_basis']
     assert torch.equal(basis, BASIS) and basis.dtype == torch.float32
+    assert 'note:' not in capsys.readouterr().out
+    assert run_cli('convert', 'release.pt', '-o', 'bare.safetensors') == 0
+    assert 'release.pt holds no PCA basis: without --pca-basis this teacher can' in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------------------------------------- refusals

@@ -54,6 +54,9 @@ def run(arguments: list[str]) -> int:
     print(f'{parsed.input}: {checkpoint.arch}({arguments_text}), {sum(p.numel() for p in network.parameters()):,} '
           'parameters')
     what = write(checkpoint, network, parsed.output)
+    basis = checkpoint.state_dict.get('pca_basis')
+    if basis is not None and not basis.any():
+        print(f'note: {parsed.input} holds no PCA basis: without --pca-basis this teacher can neither be tested nor teach')
     print(f'wrote {parsed.output}: {what}, {os.path.getsize(parsed.output) / 1e6:.2f} MB')
     return 0
 
