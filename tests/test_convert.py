@@ -107,9 +107,9 @@ def test_a_releases_teacher_gets_its_basis(tmp_path: Path, run_cli: Callable[...
     assert run_cli('convert', 'release.pt', '-o', 'net.safetensors', '--pca-basis', name) == 0
     basis = checkpoints.load('net.safetensors')[2]['pca_basis']
     assert torch.equal(basis, BASIS) and basis.dtype == torch.float32
-    assert 'note:' not in capsys.readouterr().out
+    assert 'note:' not in capsys.readouterr().err
     assert run_cli('convert', 'release.pt', '-o', 'bare.safetensors') == 0
-    assert 'release.pt holds no PCA basis: without --pca-basis this teacher can' in capsys.readouterr().out
+    assert 'release.pt holds no PCA basis: without --pca-basis this teacher can' in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------------------------------------- refusals

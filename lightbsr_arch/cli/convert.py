@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -56,7 +57,8 @@ def run(arguments: list[str]) -> int:
     what = write(checkpoint, network, parsed.output)
     basis = checkpoint.state_dict.get('pca_basis')
     if basis is not None and not basis.any():
-        print(f'note: {parsed.input} holds no PCA basis: without --pca-basis this teacher can neither be tested nor teach')
+        print(f'note: {parsed.input} holds no PCA basis: without --pca-basis this teacher can neither be tested nor teach',
+              file=sys.stderr)
     print(f'wrote {parsed.output}: {what}, {os.path.getsize(parsed.output) / 1e6:.2f} MB')
     return 0
 
