@@ -1,13 +1,15 @@
 """Time and peak memory of inference as images and batches grow. `python -m benchmarks.growth --help`.
 
 Squares from 64x64 to 2048x2048 one at a time, and batches of 64x64; `--size` and `--batch` choose others. Both time and memory
-should grow with the number of pixels. What would need more memory than is free, going by the one before, is left out.
+should grow with the number of pixels. What would need more memory than is free, going by the one before, is left out, the plain
+way first.
 """
 from __future__ import annotations
 
 import math
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -37,18 +39,18 @@ def all_pairs(asked: Settings, rows: list[Row]) -> Iterator[Pair]:
     """Adds to each of `rows`, as soon as it is there, which case it was."""
     for network in NETWORKS:
         for grows, growing in cases(asked).items():
-            need = 0.0  # bytes a pixel
+            need = dict.fromkeys(WAYS, 0.0)  # bytes a pixel
             for size, batch in growing:
-                pixels = size[0] * size[1] * batch
-                if need * pixels > free_memory(asked.device):
-                    print(f'{network} {size[0]}x{size[1]} batch {batch} is left out: it would need about '
-                          f'{need * pixels / 2**30:.0f} GiB')
+                pixels, done, pair = size[0] * size[1] * batch, len(rows), make_pair(network, size, batch, asked)
+                missing = [way for way in WAYS if need[way] * pixels > free_memory(asked.device)]
+                for way in missing:
+                    print(f'{pair.name}, {way}, is left out: it would need about {need[way] * pixels / 2**30:.0f} GiB')
+                if 'ours' in missing:
                     continue
-                done = len(rows)
-                yield make_pair(network, size, batch, asked)
+                yield replace(pair, plain=None) if missing else pair
                 for row in rows[done:]:
                     row |= {'network': network, 'grows': grows, 'pixels': pixels}
-                    need = max(row[f'{way}_peak_bytes'] or 0 for way in WAYS) / pixels
+                    need |= {way: row[f'{way}_peak_bytes'] / pixels for way in WAYS if row[f'{way}_peak_bytes']}
 
 
 def free_memory(device: torch.device) -> float:
@@ -64,7 +66,7 @@ def free_memory(device: torch.device) -> float:
 def table(rows: Sequence[Row]) -> str:
     """Time and memory a pixel: the same all the way down, where growth is linear."""
     head = ['', *(f'{way}, {unit}' for unit, _ in MEASURES.values() for way in WAYS)]
-    return aligned([head, *([row['name'], *(f'{factor * (row[f"{way}_{key}"] or 0) / row["pixels"]:.0f}'
+    return aligned([head, *([row['name'], *(pairs.text(row[f'{way}_{key}'], factor / row['pixels'])
                                             for key, (_, factor) in MEASURES.items() for way in WAYS)] for row in rows)])
 
 

@@ -29,7 +29,7 @@ Work = Callable[[], Any]
 class Pair:
     """Two ways of doing the same.
 
-    plain, ours: Do it once.
+    plain, ours: Do it once. Without `plain`, which has no room in memory, ours is timed alone and compared with nothing.
     disagreement: Does it in both ways and says by how much they differ, as a share of the plain results.
     tolerance: How much they may.
     num_image: Images that are done at once.
@@ -37,7 +37,7 @@ class Pair:
     """
 
     name: str
-    plain: Work
+    plain: Optional[Work]
     ours: Work
     disagreement: Callable[[], float]
     tolerance: float
@@ -114,7 +114,7 @@ def run(script: str, pairs: Iterable[Pair], asked: Settings, rows: Optional[list
     for pair in pairs:
         if asked.only in pair.name:
             rows.append(measure(pair, asked, rates))
-            print(f'{pair.name}: {rows[-1]["wall_ratio"]:.2f}x', file=sys.stderr, flush=True)
+            print(f'{pair.name}: {text(rows[-1]["wall_ratio"], 1, "x", 2)}', file=sys.stderr, flush=True)
     report = {'script': script, **surroundings(asked), 'matmul_multiply_adds_per_s': rates, 'rows': rows}
     print(f'\n{table(rows)}\n\n{remark(report)}')
     if asked.json:
@@ -126,11 +126,11 @@ def run(script: str, pairs: Iterable[Pair], asked: Settings, rows: Optional[list
 def measure(pair: Pair, asked: Settings, rates: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
     """Checks that the two ways agree, then times them in turn: plain, ours, plain, ours, ..."""
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=asked.dtype != torch.float32):  # 10 bits would hide differences
-        disagreement = pair.disagreement()
-    if not disagreement <= pair.tolerance:  # NaN, too
+        disagreement = pair.disagreement() if pair.plain else None
+    if pair.plain and not disagreement <= pair.tolerance:  # NaN, too
         raise ValueError(f'{pair.name}: the two ways disagree by {disagreement:.2g}, more than {pair.tolerance:g}')
     multiply_adds = pair.multiply_adds()
-    works = {way: getattr(pair, way) for way in WAYS}
+    works = {way: work for way in WAYS if (work := getattr(pair, way))}
     peaks, rounds = {}, [{} for _ in range(asked.repeats)]
     for way, work in works.items():  # warms up, too
         ALLOCATORS[way]()
@@ -142,12 +142,12 @@ def measure(pair: Pair, asked: Settings, rates: Mapping[str, Mapping[str, float]
     row: dict[str, Any] = {'name': pair.name, 'disagreement': disagreement, 'tolerance': pair.tolerance,
                            'repeats': asked.repeats, 'num_image': pair.num_image}
     for way in WAYS:
-        row[f'{way}_peak_bytes'] = peaks[way]
+        row[f'{way}_peak_bytes'] = peaks.get(way)
         for clock in CLOCKS:
-            row |= _speed(f'{way}_{clock}', statistics.median(times[way][clock] for times in rounds), pair.num_image,
-                          multiply_adds.get(way), rates[way][clock])
+            seconds = statistics.median(times[way][clock] for times in rounds) if way in works else None
+            row |= _speed(f'{way}_{clock}', seconds, pair.num_image, multiply_adds.get(way), rates[way][clock])
     for clock in CLOCKS:
-        row[f'{clock}_ratio'] = statistics.median(times['plain'][clock] / times['ours'][clock] for times in rounds)
+        row[f'{clock}_ratio'] = pair.plain and statistics.median(times['plain'][clock] / times['ours'][clock] for times in rounds)
     return row
 
 
@@ -162,10 +162,10 @@ def _glibcs_own_way() -> None:
 ALLOCATORS = {'plain': _glibcs_own_way, 'ours': allocator.keep_freed_memory}
 
 
-def _speed(prefix: str, seconds: float, num_image: int, multiply_adds: Optional[float],
+def _speed(prefix: str, seconds: Optional[float], num_image: int, multiply_adds: Optional[float],
            matmul: float) -> dict[str, Optional[float]]:
-    rate = multiply_adds and multiply_adds / seconds
-    return {f'{prefix}_seconds': seconds, f'{prefix}_images_per_s': num_image / seconds,
+    rate = seconds and multiply_adds and multiply_adds / seconds
+    return {f'{prefix}_seconds': seconds, f'{prefix}_images_per_s': seconds and num_image / seconds,
             f'{prefix}_multiply_adds_per_s': rate, f'{prefix}_share_of_matmul': rate and rate / matmul}
 
 
@@ -257,14 +257,19 @@ def table(rows: list[dict[str, Any]]) -> str:
     head = ['', 'plain (ms)', 'ours (ms)', 'faster', 'faster, CPU time', 'images/s', 'of matmul', 'of matmul, CPU time',
             'plain (MiB)', 'ours (MiB)', 'disagreement']
     return aligned([head, *(
-        [row['name'], *(f'{1000 * row[f"{way}_wall_seconds"]:.2f}' for way in WAYS),
-         *(f'{row[f"{clock}_ratio"]:.2f}' for clock in CLOCKS), f'{row["ours_wall_images_per_s"]:.1f}',
-         *(_text(row[f'ours_{clock}_share_of_matmul'], 100, ' %') for clock in CLOCKS),
-         *(_text(row[f'{way}_peak_bytes'], 1 / MIB) for way in WAYS), f'{row["disagreement"]:.1e}'] for row in rows)])
+        [row['name'], *(text(row[f'{way}_wall_seconds'], 1000, digits=2) for way in WAYS),
+         *(text(row[f'{clock}_ratio'], 1, digits=2) for clock in CLOCKS), f'{row["ours_wall_images_per_s"]:.1f}',
+         *(text(row[f'ours_{clock}_share_of_matmul'], 100, ' %') for clock in CLOCKS),
+         *(text(row[f'{way}_peak_bytes'], 1 / MIB) for way in WAYS), _disagreement(row)] for row in rows)])
 
 
-def _text(value: Optional[float], factor: float, unit: str = '') -> str:
-    return '–' if value is None else f'{factor * value:.0f}{unit}'
+def text(value: Optional[float], factor: float, unit: str = '', digits: int = 0) -> str:
+    """A figure times `factor`, or a dash where there is none."""
+    return '–' if value is None else f'{factor * value:.{digits}f}{unit}'
+
+
+def _disagreement(row: Mapping[str, Any]) -> str:
+    return '–' if row['disagreement'] is None else f'{row["disagreement"]:.1e}'
 
 
 def remark(report: Mapping[str, Any]) -> str:

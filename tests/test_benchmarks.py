@@ -67,7 +67,23 @@ def test_what_would_not_fit_into_memory_is_left_out(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(pairs, 'peak_memory', lambda work, device: 64 * 2**30)
     report = run('growth')
     assert [row['pixels'] for row in report['rows']] == [64] * 4
-    assert 'LightBSR 16x16 batch 1 is left out: it would need about 256 GiB' in capsys.readouterr().out
+    assert 'LightBSR 16x16 batch 1, ours, is left out: it would need about 256 GiB' in capsys.readouterr().out
+
+
+def test_ours_is_timed_alone_where_the_plain_way_does_not_fit(monkeypatch: pytest.MonkeyPatch,
+                                                              capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import growth
+    peaks = iter([64 * 2**30, 2**30, 4 * 2**30])  # of both ways, then of ours
+    monkeypatch.setattr(growth, 'free_memory', lambda device: 100 * 2**30)
+    monkeypatch.setattr(growth, 'NETWORKS', ['KDSR-M'])
+    monkeypatch.setattr(growth, 'cases', lambda asked: {'size': [((8, 8), 1), ((16, 16), 1)]})
+    monkeypatch.setattr(pairs, 'peak_memory', lambda work, device: next(peaks))
+    whole, alone = run('growth')['rows']
+    assert whole['wall_ratio'] > 0 and whole['disagreement'] is not None
+    assert [alone[key] for key in ('plain_wall_seconds', 'wall_ratio', 'disagreement', 'plain_peak_bytes')] == [None] * 4
+    assert alone['ours_wall_seconds'] > 0 and alone['ours_peak_bytes'] == 4 * 2**30
+    out = capsys.readouterr().out
+    assert 'KDSR-M 16x16 batch 1, plain, is left out: it would need about 256 GiB' in out and '| –' in out
 
 
 # ---------------------------------------------------------------------------------------------- wrong results
