@@ -337,6 +337,8 @@ def check_keeping(opt: Options) -> None:
     if keep_last is not None and (not isinstance(keep_last, int) or isinstance(keep_last, bool) or keep_last < 1):
         raise ValueError(f'logger: keep_last must be a whole number from 1 upwards, got {keep_last!r}')
     metrics = list((opt.get('val') or {}).get('metrics') or {})
+    if save_best is not None and opt['is_train'] and not any(s['phase'] == 'val' for s in opt['datasets'].values()):
+        raise ValueError('logger: save_best needs a validation: give datasets a val, or remove it')
     if save_best is not None and save_best not in metrics:
         raise ValueError(f'logger: save_best must be a metric of val.metrics, got {save_best!r}'
                          f'{suggest(save_best, metrics)}')

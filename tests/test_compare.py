@@ -135,6 +135,13 @@ def test_finished_images_of_a_test_run_are_found(images: Path, tmp_path: Path, r
     assert bicubic == again
 
 
+def test_an_image_with_a_longer_name_is_not_taken_for_another(tmp_path: Path) -> None:
+    for name in ('bird_b_x4.png', 'bird_b_c_x4.png'):
+        write_image(tmp_path / name, noise(4, 4))
+    files, stems = files_by_stem(str(tmp_path)), ('bird', 'bird_b', 'bird_b_c')
+    assert [find_image(files, stem, stems) for stem in stems] == [None, *(str(tmp_path / f'{s}_x4.png') for s in stems[1:])]
+
+
 @pytest.mark.parametrize('names, stem, expected', [
     (['bird.png', 'bird_2.png'], 'bird', 'bird.png'), (['bird_run.png', 'birds_run.png'], 'bird', 'bird_run.png'),
     (['nested/bird.jpg'], 'bird', 'nested/bird.jpg'), (['birds.png'], 'bird', None),

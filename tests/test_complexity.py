@@ -157,6 +157,7 @@ def test_networks_from_all_kinds_of_files(tmp_path: Path, run_cli: Callable, cap
     (['--arch', 'LigthBSR'], "there is no arch named 'LigthBSR'; did you mean 'LightBSR'?"),
     (['--arch', 'EDSR'], 'EDSR needs num_in_ch=... and num_out_ch=...'),
     (['--arch', 'KDSR', 'num_feet=8'], "KDSR has no 'num_feet'; did you mean 'num_feat'?"),
+    (['--arch', 'EDSR', 'type=RCAN'], "--arch takes NAME KEY=VALUE ..., such as EDSR num_in_ch=3; got 'type=RCAN'"),
     (['--arch', 'KDSR', 'num_feat'], "--arch takes NAME KEY=VALUE ..., such as EDSR num_in_ch=3; got 'num_feat'"),
     (['--arch', 'KDSR', 'num_feat=[8'], "the value of 'num_feat=[8' is not valid YAML"),
     (['--arch', 'LightBSR', 'num_feat=7'], 'LightBSR cannot be built: num_feat must be a positive multiple of 8'),

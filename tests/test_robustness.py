@@ -234,6 +234,8 @@ def test_a_missing_matplotlib_is_told_at_once(images: Path, tmp_path: Path, run_
     ('maps:0:columns', {'jpeg': [50]}, 'needs either sigma'),
     ('maps:0:fixed', {'noise': [0, 5]}, 'fixed takes single values'),
     ('maps:1', STRIP, 'figures are named after their maps'),
+    ('maps', [], 'maps is empty'), ('maps:0:fixed', 3, r'fixed must be a section such as'),
+    ('images', {'hr': 5}, "images: 'hr': 5 must be a name and a folder"), ('methods', {1: 'a.pth'}, 'a label must be a text, got 1'),
     ('maps', {}, 'maps must be a list'), ('maps:0', 'blur', 'must be a section'),
     ('trained_on', 'setting3', "trained_on: unknown degradation 'setting3'"),
     ('reference', 'bicubic', "reference: there is no method 'bicubic'; did you mean 'Bicubic'"),

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any, Callable
 
@@ -9,6 +14,7 @@ import torch
 import yaml
 
 from lightbsr_arch import option_files
+from lightbsr_arch.cli.sweep import check_origins
 from lightbsr_arch.evaluation.paper import tables
 from lightbsr_arch.evaluation.sweep import plan
 from tests import tiny_options as tiny
@@ -61,6 +67,11 @@ def test_a_run_can_share_anothers_networks(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize('runs, further, message', [
     ({'r': {'teachr': {}}}, {}, r"runs: r: unknown key 'teachr'; did you mean 'teacher'"),
+    ({'r/s': {}}, {}, 'a label is part of file names'), ({'r': {'like': ['q']}}, {}, 'r: like must be the label of another run'),
+    ({'q': {'like': 'p'}, 'p': {}, 'r': {'like': 'q'}}, {}, 'runs: r: like: q is itself like another run'),
+    ({'r': {}}, {'report': 'student'}, "report must be a list of steps, got 'student'"),
+    ({'r': {'student': {'path': None}}}, {}, 'runs: r: student: path must be a section with keys'),
+    ({'r': {'student': {'output_root': 'away'}}}, {}, 'runs: r: student: path must be .* and output_root left out'),
     ({'r': {'like': 'q'}}, {}, "like: there is no run 'q'"), ({'r': {'teacher': {'train': {'lr': {5: 1}}}}}, {}, 'no entry 5'),
     ({'r': {}}, {'report': ['pupil']}, "report: there is no step 'pupil'"),
     ({}, {'tabel': 1}, "unknown key 'tabel'; did you mean 'table'"), ({}, {}, 'runs must be a section with a key for each'),
@@ -73,6 +84,51 @@ def test_a_run_can_share_anothers_networks(tmp_path: Path) -> None:
 def test_a_sweep_that_cannot_be_planned(runs: dict[str, Any], further: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         plan(str(write_sweep(tmp_path, runs, **further)))
+
+
+def test_what_was_learnt_from_other_weights_is_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, (run,) = plan(str(write_sweep(tmp_path, {'r': {}})))
+    for steps, is_fine in (([], True), (['student'], False), (['teacher', 'student'], True)):
+        for step in steps:
+            Path(run.trainings[step].weights).parent.mkdir(parents=True, exist_ok=True)
+            Path(run.trainings[step].weights).touch()
+        if is_fine:
+            check_origins(run.trainings.values())
+        else:
+            with pytest.raises(ValueError, match=f'experiments/base_student was trained from .* no longer there, {TEACHER}'):
+                check_origins(run.trainings.values())
+
+
+def test_what_a_row_is_tested_with_is_checked_before_the_trainings(images: Path, tmp_path: Path, run_cli: Callable[..., int],
+                                                                   capfd: pytest.CaptureFixture) -> None:
+    tiny.write(tiny.teacher(images), tmp_path)
+    path = tiny.write({'name': 'sweep', 'table': 'lightbsr-1', 'steps': {'teacher': 'teacher.yml'},
+                       'runs': {'r': {'test': {'idr_noize': 1}}}}, tmp_path)
+    assert run_cli('sweep', '-opt', path) == 1
+    assert "runs: r: test: LightBSRTeacher has no 'idr_noize'; did you mean 'idr_noise'" in capfd.readouterr().err
+    assert not (tmp_path / 'experiments').exists()
+
+
+@pytest.mark.parametrize('sent, passed_on', [(signal.SIGINT, 'SIGINT'), (signal.SIGTERM, 'SIGTERM'), (signal.SIGHUP, 'SIGTERM')])
+def test_a_signal_reaches_the_training_once_and_is_waited_for(sent: signal.Signals, passed_on: str, tmp_path: Path) -> None:
+    child = tmp_path / 'child.py'
+    child.write_text('import pathlib, signal, sys, time\n'
+                     'def stop(number, frame):\n'
+                     '    time.sleep(1)\n'
+                     '    pathlib.Path("saved").open("a").write(signal.Signals(number).name)\n'
+                     '    sys.exit(128 + number)\n'
+                     'for number in (signal.SIGINT, signal.SIGTERM): signal.signal(number, stop)\n'
+                     'pathlib.Path("begun").touch()\n'
+                     'time.sleep(60)\n')
+    code = 'import sys; from lightbsr_arch.cli.sweep import run_to_its_end; print(run_to_its_end([sys.executable, "child.py"]))'
+    sweep = subprocess.Popen([sys.executable, '-c', code], cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    while not (tmp_path / 'begun').exists():
+        assert sweep.poll() is None
+        time.sleep(0.05)
+    os.killpg(sweep.pid, sent)  # as a terminal does
+    assert sweep.communicate(timeout=30)[0] == f'{128 + signal.Signals[passed_on]}\n'
+    assert (tmp_path / 'saved').read_text() == passed_on
 
 
 # ---------------------------------------------------------------------------------------------- the papers' ablations

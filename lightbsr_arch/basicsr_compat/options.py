@@ -60,6 +60,7 @@ class OverriddenLoader(option_files.OptionLoader):
 
     def get_single_data(self) -> Any:
         options = option_files.override(super().get_single_data(), self.overrides)
+        options['manual_seed'] = options.get('manual_seed') or 0  # BasicSR draws one, and another when the run is resumed
         return {**options, 'name': RunName(options['name'])} if isinstance(options.get('name'), str) else options
 
 

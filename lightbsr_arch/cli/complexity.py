@@ -131,7 +131,7 @@ def _network(word: str) -> tuple[str, Section]:
 def _network_g(path: str) -> Section:
     options = option_files.read(path)
     section = options.get('network_g') if isinstance(options, dict) else None
-    if not isinstance(section, dict) or 'type' not in section:
+    if not isinstance(section, dict) or not isinstance(section.get('type'), str):
         raise ValueError(f'{path} has no network_g with a type')
     return section
 
@@ -145,7 +145,7 @@ def _arch(words: list[str]) -> tuple[str, Section]:
     section: dict[str, Any] = {'type': words[0]}
     for word in words[1:]:
         key, equals, text = word.partition('=')
-        if not equals or not key.isidentifier():
+        if not equals or not key.isidentifier() or key == 'type':
             raise ValueError(f'--arch takes NAME KEY=VALUE ..., such as EDSR num_in_ch=3; got {word!r}')
         try:
             section[key] = yaml.load(text, option_files.OptionLoader)

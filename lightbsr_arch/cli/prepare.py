@@ -40,7 +40,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = make_parser('prepare', DESCRIPTION, EPILOG)
     parser.add_argument('inputs', nargs='+', metavar='INPUT', help='folder of HR images')
     parser.add_argument('output', metavar='OUTPUT', help='folder to write, NAME or NAME.lmdb')
-    parser.add_argument('--size', type=positive, default=480, metavar='N',
+    parser.add_argument('--size', type=positive, metavar='N',
                         help='edge of the squares in pixels (default: 480); smaller images are kept whole')
     parser.add_argument('--step', type=positive, metavar='N',
                         help='distance from one square to the next (default: half the size)')
@@ -48,5 +48,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument('--workers', type=positive, default=os.cpu_count() or 1, metavar='N',
                         help='images that are worked on at once (default: one for each processor core)')
     parsed = parser.parse_args(arguments)
+    if parsed.no_crop and (parsed.size or parsed.step):
+        parser.error('--no-crop keeps the images whole: leave out --size and --step')
+    parsed.size = parsed.size or 480
     parsed.step = parsed.step or max(parsed.size // 2, 1)
     return parsed

@@ -3,8 +3,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import yaml
@@ -36,6 +38,7 @@ def run(arguments: list[str]) -> int:
     parsed = _parse(arguments)
     from .. import plugin
     plugin.register()
+    from ..evaluation.complexity import complete
     from ..evaluation.paper_tables import paper_table
     from ..evaluation.sweep import plan
     sweep, runs = plan(parsed.opt)
@@ -44,11 +47,18 @@ def run(arguments: list[str]) -> int:
     trainings = {training.experiment: training for row in runs for training in row.trainings.values()}
     for training in trainings.values():
         check_copy(training)
+    for row in runs:  # before days of training, too
+        try:
+            complete({**row.trainings[row.reported[-1]].options['network_g'], **row.tested_with})
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(f'{parsed.opt}: runs: {row.label}: test: {error}') from None
     if parsed.list:
         print(*(f'{row.label}: ' + ', '.join(f'{step} {_state(t)}' for step, t in row.trainings.items()) for row in runs),
               sep='\n')
         return 0
     folder = os.path.join('results', sweep.name, 'options')
+    if not parsed.no_train:
+        check_origins(trainings.values())
     failed = [] if parsed.no_train else train_all(list(trainings.values()), folder, parsed.data_root)
     print(fill_table(sweep, runs, parsed.data_root, parsed.only))
     if failed:
@@ -91,6 +101,20 @@ def check_copy(training: Training) -> None:
                          f'{", ".join(odd)}): rename that folder to train anew, or restore the option files')
 
 
+def check_origins(trainings: Iterable[Training]) -> None:
+    """A student must not become a row beside a teacher that is yet to be trained, and that it was not distilled from.
+
+    Raises:
+        ValueError: a training is done, but one whose weights it started from or learnt from is not.
+    """
+    to_be_trained = {training.weights: training for training in trainings if not os.path.isfile(training.weights)}
+    for training in trainings:
+        for origin in to_be_trained.keys() & set(map(str, training.options['path'].values())):
+            if os.path.isfile(training.weights):
+                raise ValueError(f'experiments/{training.experiment} was trained from weights that are no longer there, '
+                                 f'{origin}: rename it to train both anew, restore them, or fill the table with --no-train')
+
+
 def _state(training: Training) -> str:
     if os.path.isfile(training.weights):
         return f'{training.experiment} (trained)'
@@ -110,12 +134,31 @@ def train_all(trainings: list[Training], folder: str, data_root: str | None) -> 
         moved = {'data_root': data_root} if data_root else {}
         with open(path, 'w', encoding='utf-8') as file:
             yaml.safe_dump({**training.options, **moved}, file, sort_keys=False)
-        done = subprocess.run([sys.executable, '-m', 'lightbsr_arch.cli.main', 'train', '-opt', path, '--auto_resume'])
-        if done.returncode == 130:
+        status = run_to_its_end([sys.executable, '-m', 'lightbsr_arch.cli.main', 'train', '-opt', path, '--auto_resume'])
+        if status == 128 + signal.SIGINT:
             raise KeyboardInterrupt
-        if done.returncode != 0:
+        if status == 128 + signal.SIGTERM:
+            raise SystemExit(status)
+        if status != 0:
             failed.append(training.experiment)
     return failed
+
+
+def run_to_its_end(command: list[str]) -> int:
+    """Runs a program; what ends the sweep is passed on to it, once, and waited for: a training saves before it ends.
+
+    Returns:
+        The exit status, 128 and its number for a signal.
+    """
+    with subprocess.Popen(command, start_new_session=True) as child:  # else a terminal's Ctrl-C would reach it a second time
+        passed_on = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM, signal.SIGHUP: signal.SIGTERM}
+        before = {number: signal.signal(number, lambda number, _: child.send_signal(passed_on[number])) for number in passed_on}
+        try:
+            status = child.wait()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    return status if status >= 0 else 128 - status
 
 
 def fill_table(sweep: SweepOptions, runs: list[Run], data_root: str | None, only: list[str] | None) -> str:

@@ -25,10 +25,12 @@ class Scene:
     """An LR image to be restored.
 
     stem: The image's name without folder and suffix. sample: What networks see; `gt` is in it where there is one.
+    stems: Names of all images beside it.
     """
 
     stem: str
     sample: Sample
+    stems: tuple[str, ...] = ()
 
     @property
     def lq(self) -> np.ndarray:
@@ -82,7 +84,7 @@ def degraded_scenes(place: str, degradation: Degradation, scale: int, names: Seq
             sample = degraded(read_image(path), stem_of(path), degradation, scale)
         except ValueError as error:
             raise ValueError(f'{path}: {error}') from None
-        scenes.append(Scene(stem_of(path), sample))
+        scenes.append(Scene(stem_of(path), sample, stems_of(place)))
     return scenes
 
 
@@ -97,7 +99,7 @@ def real_scenes(place: str, scale: int, gt: Optional[str] = None, names: Sequenc
     for path in choose(place, names, num):
         lq, sample = read_image(path), {}
         if gt is not None:
-            original = gt if os.path.isfile(gt) and os.path.isfile(place) else find_image(originals, stem_of(path))
+            original = gt if os.path.isfile(gt) and os.path.isfile(place) else find_image(originals, stem_of(path), stems_of(place))
             if original is None:
                 raise ValueError(f'{gt} holds no HR image of {path}: give it the same name')
             image = read_image(original)
@@ -105,8 +107,13 @@ def real_scenes(place: str, scale: int, gt: Optional[str] = None, names: Sequenc
                 raise ValueError(f'{original} has {size_text(image)} pixels, not {scale} times those of {path} '
                                  f'({size_text(lq)}): set --scale, or cut it')
             sample['gt'] = to_tensor(image[None])[0]
-        scenes.append(Scene(stem_of(path), {'lq': to_tensor(lq[None])[0], **sample}))
+        scenes.append(Scene(stem_of(path), {'lq': to_tensor(lq[None])[0], **sample}, stems_of(place)))
     return scenes
+
+
+def stems_of(place: str) -> tuple[str, ...]:
+    """Names without suffix of the images of a file or folder."""
+    return (stem_of(place),) if os.path.isfile(place) else tuple(map(stem_of, list_images(place)))
 
 
 def choose(place: str, names: Sequence[str] = (), num: int = 3) -> list[str]:
@@ -156,7 +163,7 @@ def restore(candidate: Candidate, scene: Scene, scale: int) -> np.ndarray:
         ValueError: an image that is missing or of another size; a teacher without the HR image and kernel.
     """
     if isinstance(candidate, FinishedImages):
-        path = find_image(candidate.files, scene.stem)
+        path = find_image(candidate.files, scene.stem, scene.stems)
         if path is None:
             raise ValueError(f'{candidate.label}: {candidate.folder} holds no image named {scene.stem}')
         image = read_image(path)

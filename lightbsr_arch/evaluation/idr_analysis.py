@@ -5,7 +5,6 @@ The papers' evidence is t-SNE pictures (LightBSR, Fig. 1 and 5; KDSR, Fig. 6); h
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import ModuleType
@@ -18,7 +17,7 @@ from ..degradations import Degradation
 from . import idr_statistics as statistics
 from . import plots
 from .idr_report import Table, write
-from .idr_samples import IDROptions, draw, features
+from .idr_samples import IDROptions, draw, features, slug
 from .networks import Method, Sample
 
 COLUMNS = {'silhouette': '↑', 'Davies-Bouldin': '↓', 'k-NN': '↑', 'probe': '↑', 'content leakage': '↓',
@@ -58,11 +57,6 @@ def facts(options: IDROptions, methods: Sequence[Method]) -> dict[str, Any]:
             'grids': {name: [degradation.section for degradation in grid] for name, grid in options.grids.items()},
             'regression': options.regression.section if options.regression else None,
             'num_regression': options.num_regression, 'seed': options.seed}
-
-
-def slug(*words: str) -> str:
-    """A name fit for a file."""
-    return '_'.join(re.sub(r'\W+', '_', word).strip('_') for word in words)
 
 
 def _features(options: IDROptions, methods: Sequence[Method], samples: Sequence[Sample]) -> Features:

@@ -1,6 +1,7 @@
 """What `basicsr idr` looks at: the option file, images under degradations, and networks' IDRs of them."""
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Optional
@@ -39,6 +40,9 @@ class IDROptions(Study):
         super().__post_init__()
         if not isinstance(self.grids, Mapping) or not self.grids:
             raise ValueError(f'grids must be a section such as {{Gaussian8: gaussian8}}, got {self.grids!r}')
+        names = [slug(str(name)) for name in self.grids]
+        if not all(names) or len(set(names)) < len(names):
+            raise ValueError(f'grids: figures are named after them: give each a name of its own, got {", ".join(map(str, self.grids))}')
         if self.center_crop <= KERNEL_SIZE // 2 or self.center_crop % self.scale:
             raise ValueError(f'center_crop must be a multiple of the scale ({self.scale}) and more than '
                              f'{KERNEL_SIZE // 2}, got {self.center_crop}')
@@ -46,6 +50,10 @@ class IDROptions(Study):
             raise ValueError(f'num_regression must be 4 or more, got {self.num_regression}')
         if not isinstance(self.features, tuple) or not self.features:
             raise ValueError(f'features must be a list, such as [read, estimate], got {self.features!r}')
+        if len(set(self.features)) < len(self.features):
+            raise ValueError(f'features: each once, got {", ".join(self.features)}')
+        if self.seed < 0:
+            raise ValueError(f'seed must be 0 or more, got {self.seed}')
 
 
 def read_options(path: str, data_root: Optional[str] = None) -> IDROptions:
@@ -56,13 +64,18 @@ def read_options(path: str, data_root: Optional[str] = None) -> IDROptions:
     """
     options = build(IDROptions, read_section(path, data_root), path)
     try:
-        grids = {name: _grid(name, section, options.scale) for name, section in options.grids.items()}
+        grids = {str(name): _grid(name, section, options.scale) for name, section in options.grids.items()}
         regression = parse_degradation(options.regression, options.scale) if options.regression is not None else None
         if regression is not None and regression.is_point:
             raise ValueError('regression: give ranges, as in sigma: [0.2, 4.0], or setting1 or setting2')
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from None
     return replace(options, grids=grids, regression=regression)
+
+
+def slug(*words: str) -> str:
+    """A name fit for a file."""
+    return '_'.join(re.sub(r'\W+', '_', word).strip('_') for word in words)
 
 
 def _grid(name: str, section: Any, scale: int) -> tuple[Degradation, ...]:

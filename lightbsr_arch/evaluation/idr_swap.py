@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from ..degradations import Degradation
 from . import plots
-from .idr_analysis import facts, slug
+from .idr_analysis import facts
 from .idr_report import Table, write
-from .idr_samples import BATCH, IDROptions, represent
+from .idr_samples import BATCH, IDROptions, represent, slug
 from .networks import Method, Sample, batched
 
 COLUMNS = {'own IDR (dB)': '', 'other degradation': '', 'other image': '', 'mean IDR': '', 'error IDR': ''}

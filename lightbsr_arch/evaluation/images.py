@@ -1,8 +1,9 @@
 """Finished images: reading them, finding one by its name, PSNR and SSIM."""
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -41,13 +42,18 @@ def stem_of(path: str) -> str:
     return os.path.splitext(os.path.basename(path))[0]
 
 
-def find_image(files: Mapping[str, list[str]], stem: str) -> str | None:
+def find_image(files: Mapping[str, list[str]], stem: str, stems: Iterable[str] = ()) -> str | None:
     """The file of that name, or the only one that begins with it and an underscore, as BasicSR names results; or None.
+
+    Args:
+        stems: Names of all images; a file that begins with a longer one of them is that one's.
 
     Raises:
         ValueError: several of them.
     """
-    found = files.get(stem) or [path for other, paths in files.items() if other.startswith(f'{stem}_') for path in paths]
+    longer = tuple(other for other in stems if other.startswith(f'{stem}_'))
+    found = files.get(stem) or [path for other, paths in files.items() if other.startswith(f'{stem}_') and not any(
+        f'{other}_'.startswith(f'{name}_') for name in longer) for path in paths]
     if len(found) > 1:
         raise ValueError(f'several images could be the one of {stem}: {", ".join(sorted(found)[:3])}: leave one')
     return found[0] if found else None
@@ -68,5 +74,8 @@ def score(image: np.ndarray, gt: np.ndarray, border: int) -> Scores:
         image, gt: (H, W, 3) uint8 RGB.
     """
     pair = [np.ascontiguousarray(i[..., ::-1]) for i in (image, gt)]  # BasicSR's channel order
-    return Scores(*(float(metric(*pair, crop_border=border, test_y_channel=True))
-                    for metric in (calculate_psnr, calculate_ssim)))
+    scores = Scores(*(float(metric(*pair, crop_border=border, test_y_channel=True))
+                      for metric in (calculate_psnr, calculate_ssim)))
+    if math.isnan(scores.ssim):  # of less than its window
+        raise ValueError(f'an image of {gt.shape[1]}x{gt.shape[0]} pixels is too small to be measured')
+    return scores

@@ -11,6 +11,7 @@ from basicsr.archs import build_network
 from torch import Tensor, nn
 
 from .. import checkpoints
+from ..config import suggest
 from ..inference.devices import pick_layout
 
 Sample = Mapping[str, Any]  # of a BlindDegradationDataset: lq, gt (3, H, W), kernel (21, 21), noise (); a real image: lq
@@ -53,6 +54,11 @@ def load_method(label: str, source: str | Mapping[str, Any], device: torch.devic
         ValueError: no such file, a file that does not name its network or does not fit it, an incomplete section.
     """
     section, weights = (source.get('network'), source.get('weights')) if isinstance(source, Mapping) else (None, source)
+    for key in source if isinstance(source, Mapping) else ():
+        if key not in ('network', 'weights'):
+            raise ValueError(f'{label}: unknown key {key!r}{suggest(key, ["network", "weights"])}')
+    if section is not None and (not isinstance(section, Mapping) or not isinstance(section.get('type'), str)):
+        raise ValueError(f'{label}: network must be a section with a type, as network_g in an option file, got {section!r}')
     if section is None and weights is None:
         raise ValueError(f'{label}: give a file of weights, or a section with network: and weights:')
     state_dict: dict[str, Tensor] = {}

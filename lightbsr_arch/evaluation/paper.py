@@ -41,15 +41,16 @@ def _size(network: Mapping[str, Any]) -> dict[str, Any]:
     return {key: network.get(key, default) for key, default in keys.items()}
 
 
-def departures(results: Mapping[str, Any], test_sets: Sequence[str]) -> list[str]:
+def departures(results: Mapping[str, Any], test_sets: Sequence[str], has_counterpart: bool = True) -> list[str]:
     """A sentence for each way in which a test differs from the papers', so that figures are not like for like.
 
     Args:
         results: A parsed `table.json`.
         test_sets: Those of interest.
+        has_counterpart: Whether the papers have the network, so that its size should be theirs.
     """
     size, found = _size(results['network']), []
-    if size and tuple(size.values()) not in SIZES[results['network']['type'].removesuffix('Teacher')]:
+    if has_counterpart and size and tuple(size.values()) not in SIZES[results['network']['type'].removesuffix('Teacher')]:
         arguments = ', '.join(f'{key} {value}' for key, value in size.items())
         found.append(f'the network is of another size than the paper\'s ({arguments}).')
     for key in ('psnr', 'ssim'):

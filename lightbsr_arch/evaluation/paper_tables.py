@@ -219,8 +219,8 @@ def compare(name: str, rows: Mapping[str, Mapping[str, Any]], only: Optional[Seq
     missing = {row['dataset']: row['missing'] for results in rows.values() for row in results['rows']
                if row.get('missing') and row['dataset'] in {c.test_set for c in columns}}
     test_sets = list(dict.fromkeys(c.test_set for c in columns))
-    unlike = [f'{own.name}: {text}' for own in ours if own.compared_with
-              for text in paper.departures(rows[own.name], test_sets)]
+    unlike = [f'{own.name}: {text}' for own in ours
+              for text in paper.departures(rows[own.name], test_sets, own.compared_with is not None)]
     notes = (*table.notes, *unlike, *filter(None, (_gaps(own, columns) for own in ours)))
     return Comparison(name, table.title, columns, tuple(lines), notes, missing)
 

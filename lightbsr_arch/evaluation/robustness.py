@@ -113,6 +113,8 @@ def read_options(path: str, data_root: Optional[str] = None) -> RobustnessOption
     if not isinstance(section.get('maps', []), list):
         raise ValueError(f'{path}: maps must be a list of sections, got {section["maps"]!r}')
     if 'maps' in section:
+        if not section['maps']:
+            raise ValueError(f'{path}: maps is empty: give a map')
         section['maps'] = [_map(s, f'{path}: maps[{i}]', scale) for i, s in enumerate(section['maps'])]
         _check_names(section['maps'], f'{path}: maps')
     if 'trained_on' in section:
@@ -134,6 +136,8 @@ class _MapSection:
 def _map(section: Any, where: str, scale: int) -> Map:
     parsed = config.build(_MapSection, section, where)
     columns, rows = _axis(parsed.columns, f'{where}.columns'), parsed.rows and _axis(parsed.rows, f'{where}.rows')
+    if not isinstance(parsed.fixed, (Mapping, type(None))):
+        raise ValueError(f'{where}.fixed must be a section such as {{noise: 5}}, got {parsed.fixed!r}')
     fixed = dict(parsed.fixed or {})
     axes = [axis for axis in (rows, columns) if axis]
     keys = [axis.key for axis in axes] + list(fixed)
@@ -215,8 +219,11 @@ def score(method: Method, sample: Sample, options: RobustnessOptions) -> dict[st
                          f'{sample["lq"].shape[2]}x{sample["lq"].shape[1]}, not x{options.scale}: correct its network, '
                          'or scale')
     images = tensor2img(sr), tensor2img(sample['gt'])
-    return {metric: float(METRICS[metric](*images, crop_border=options.scale, test_y_channel=True))
-            for metric in options.metrics}
+    figures = {metric: float(METRICS[metric](*images, crop_border=options.scale, test_y_channel=True))
+               for metric in options.metrics}
+    for metric in [metric for metric, value in figures.items() if math.isnan(value)]:  # SSIM, of less than its window
+        raise ValueError(f'{sample["gt_path"]}: {metric} cannot be measured on {sr.shape[2]}x{sr.shape[1]} pixels')
+    return figures
 
 
 def _fingerprints(options: RobustnessOptions, methods: list[Method]) -> dict[tuple[str, str], str]:

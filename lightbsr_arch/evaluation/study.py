@@ -47,6 +47,12 @@ class Study:
         for key, example in (('images', 'B100: benchmarks/B100/HR'), ('methods', 'LightBSR: net_g_latest.pth')):
             if not isinstance(getattr(self, key), Mapping) or not getattr(self, key):
                 raise ValueError(f'{key} must be a section such as {{{example}}}, got {getattr(self, key)!r}')
+        for label in self.methods:
+            if not isinstance(label, str):
+                raise ValueError(f'methods: a label must be a text, got {label!r}: put it into quotes')
+        for name, folder in self.images.items():
+            if not isinstance(name, str) or not isinstance(folder, str):
+                raise ValueError(f'images: {name!r}: {folder!r} must be a name and a folder')
         if self.reference is not None and self.reference not in self.methods:
             raise ValueError(f'reference: there is no method {self.reference!r}'
                              + suggest(self.reference, list(self.methods)))

@@ -39,10 +39,16 @@ class SweepOptions:
             if not isinstance(getattr(self, key), Mapping) or not getattr(self, key):
                 raise ValueError(f'{key} must be a section with a key for each, got {getattr(self, key)!r}')
         for label, section in self.runs.items():
+            if not isinstance(label, str) or not label or '/' in label:
+                raise ValueError(f'runs: a label is part of file names and must be a text without a slash, got {label!r}')
             for key, value in {'': section, **(section if isinstance(section, Mapping) else {})}.items():
+                if key == 'like' and not isinstance(value, str):
+                    raise ValueError(f'runs: {label}: like must be the label of another run, got {value!r}')
                 if key != 'like' and not isinstance(value, (Mapping, type(None))):
                     raise ValueError(f'runs: {label}: {key + ": " * bool(key)}differences must be a section with keys, '
                                      f'got {value!r}')
+        if not isinstance(self.report, tuple):
+            raise ValueError(f'report must be a list of steps, got {self.report!r}')
         for step in self.report:
             if step not in self.steps:
                 raise ValueError(f'report: there is no step {step!r}{suggest(step, list(self.steps))}')
@@ -112,6 +118,8 @@ def _run(sweep: SweepOptions, bases: Mapping[str, Options], label: str) -> Run:
     if shared != label:
         if shared not in sweep.runs:
             raise ValueError(f'runs: {label}: like: there is no run {shared!r}{suggest(shared, list(sweep.runs))}')
+        if 'like' in (sweep.runs[shared] or {}):
+            raise ValueError(f'runs: {label}: like: {shared} is itself like another run: name that one')
         section = option_files.merge(sweep.runs[shared] or {}, section)
     for key in section:
         if key not in (*bases, 'test'):
@@ -133,6 +141,9 @@ def _trainings(bases: Mapping[str, Options], label: str, section: Options) -> It
             options = option_files.merge(base, differences)
         except (IndexError, TypeError) as error:
             raise ValueError(f'runs: {label}: {step}: {error}') from None
+        if 'output_root' in options or not isinstance(options['path'], Mapping):
+            raise ValueError(f'runs: {label}: {step}: path must be a section with keys, and output_root left out, as a sweep '
+                             'looks for weights below the current folder')
         options = {**options, 'path': {key: _redirect(value, renamed) for key, value in options['path'].items()}}
         if options != base:
             options['name'] = renamed[base['name']] = f'{base["name"]}_{label}'

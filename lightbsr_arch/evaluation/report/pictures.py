@@ -98,8 +98,10 @@ def _pictures(places: Sequence[Place], first: int) -> Iterator[Picture]:
     test_sets = [place.run.manifest['test_sets'][place.name] for place in places]
     names = list(dict.fromkeys(name for test_set in test_sets for name in test_set['images'].get('dataroot_gt', {})))
     first %= max(1, len(names))
+    stems = list(map(stem_of, names))
     for name in names[first:] + names[:first]:
-        found = {place.run.label: (place, path) for place in places if (path := find_image(place.files, stem_of(name)))}
+        found = {place.run.label: (place, path) for place in places
+                 if (path := find_image(place.files, stem_of(name), stems))}
         if found:
             yield _picture(name, found)
 
