@@ -169,6 +169,24 @@ def test_a_rate_is_missing_or_has_no_effect(images: Path, tmp_path: Path, run_cl
     assert "train.optim_g: 'lr' is missing" in one_error(capfd, 'train')
 
 
+def test_the_best_weights_need_a_validation(images: Path, tmp_path: Path, run_cli: Callable,
+                                            capfd: pytest.CaptureFixture) -> None:
+    opt = tiny.teacher(images)
+    opt['datasets'].pop('val')
+    opt['logger']['save_best'] = 'psnr'
+    assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 1
+    assert 'logger: save_best needs a validation: give datasets a val, or remove it' in one_error(capfd, 'train')
+
+
+def test_a_run_without_a_seed_has_one_that_is_the_same_when_it_is_resumed(images: Path, tmp_path: Path,
+                                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    opt = tiny.teacher(images)
+    del opt['manual_seed']
+    monkeypatch.setattr(sys, 'argv', ['basicsr', '-opt', str(tiny.write(opt, tmp_path))])
+    parsed, _ = basicsr.train.parse_options(str(tmp_path))
+    assert (parsed['manual_seed'], parsed['datasets']['train']['seed']) == (0, 0)
+
+
 def test_what_validation_asks_for_is_there(images: Path, tmp_path: Path, finished: Path, run_cli: Callable,
                                           capfd: pytest.CaptureFixture) -> None:
     """A teacher's prior needs the kernels; so does a student's while its representation is validated."""

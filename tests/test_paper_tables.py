@@ -124,6 +124,13 @@ def test_a_row_stands_below_its_printed_one_with_the_difference() -> None:
     assert '| *difference to LightBSR* |            |         | +0.03    | -0.17    | +0.00    |' in markdown(comparison)
 
 
+def test_what_is_not_like_for_like_is_said_of_every_row() -> None:
+    figures = {('Set5', f'sigma{width}'): {'psnr': 30.0, 'center_crop': 48, 'num_images': 5} for width in ('1.2', '2.4', '3.6')}
+    own = {'type': 'LightBSR', 'num_feat': 32, 'idr_noise': 1.0}  # no row of the paper's, and of a size of its own
+    assert compare('lightbsr-3', {'mine': results(figures, own)}, ['Set5']).notes == (
+        'mine: Set5: only the middle of each image was tested, 48 pixels wide.',)
+
+
 def test_means_are_over_the_tables_own_degradations() -> None:
     figures = {('Set5', f'sigma{width}'): {'psnr': psnr} for width, psnr in (('1.2', 33.0), ('2.4', 32.0), ('3.6', 28.0))}
     extra = {('Set5', 'sigma2'): {'psnr': 99.0}, ('Set5', 'average'): {'psnr': 77.0}}

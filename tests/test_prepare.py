@@ -230,6 +230,13 @@ def test_lmdb_grows(images: Path, tmp_path: Path, run_cli: RunCli, monkeypatch: 
     assert np.array_equal(read_png(contents(tmp_path / 'sub.lmdb')['noise']), noise)
 
 
+def test_whole_images_have_no_size(images: Path, tmp_path: Path, run_cli: RunCli, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match='2'):
+        run_cli('prepare', images, 'sub', '--no-crop', '--step', 20)
+    assert '--no-crop keeps the images whole: leave out --size and --step' in capsys.readouterr().err
+    assert not (tmp_path / 'sub').exists()
+
+
 @pytest.mark.parametrize('arguments, message', [
     (['images', 'nowhere', 'sub'], 'no folder of images {tmp}/nowhere'),
     (['images', 'bare', 'sub'], '{tmp}/bare holds no images'),

@@ -209,6 +209,10 @@ def test_missing_weights_are_named_or_skipped(images: Path, tmp_path: Path, run_
     assert 'methods: Ours: there is no file gone/w.pth: train it' in capsys.readouterr().err and not scored
     assert run_cli('robustness', '-opt', path, '--skip-missing') == 0
     assert 'Ours is left out: there is no file gone/w.pth' in capsys.readouterr().out and set(scored) == {'Bicubic'}
+    for source, message in (({**BICUBIC, 'param_key': 'params'}, "A: unknown key 'param_key'"),
+                            ({'network': {'scale': 4}}, "A: network must be a section with a type")):
+        assert run_cli('robustness', '-opt', write(options(methods={'A': source}), tmp_path)) == 1
+        assert message in capsys.readouterr().err
     path = write(options(methods={'Ours': 'gone/w.pth'}), tmp_path)
     assert run_cli('robustness', '-opt', path, '--skip-missing') == 1
     assert 'no method is left' in capsys.readouterr().err
