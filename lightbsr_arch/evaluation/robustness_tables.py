@@ -69,9 +69,9 @@ def _mean(values: np.ndarray) -> Optional[float]:
 def markdown(options: RobustnessOptions, rows: Sequence[Summary]) -> str:
     """A table for each map."""
     edge = options.center_crop
-    extent = 'whole images' if edge is None else f'{edge}x{edge} pixels from the middle of each'
-    number = 'all images' if options.num_images is None else f'the first {options.num_images} images'
-    text = (f'# {options.name}\n\nx{options.scale}, {number} of {", ".join(options.images)} ({extent}). In range means '
+    extent = 'whole images' if edge is None else f'at most {edge}x{edge} pixels from the middle of each'
+    number = len(options.degraded(options.maps[0].cells[0][0]))
+    text = (f'# {options.name}\n\nx{options.scale}, {number} images of {", ".join(options.images)} ({extent}). In range means '
             f'covered by {options.trained_on.label}. The gap is the lead of the best other method at the worst case.\n')
     for name in dict.fromkeys(row.map for row in rows):
         lines = [list(HEAD[1:]), *(row.line[1:] for row in rows if row.map == name)]
