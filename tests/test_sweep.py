@@ -213,6 +213,14 @@ def test_a_failing_training_holds_up_no_other(small_sweep: Path, tmp_path: Path,
     assert 'not trained: bad (experiments/base_teacher_bad/models/net_g_latest.pth)' in out and '**T1** (ours)' in out
 
 
+def test_a_mistake_is_told_before_the_first_training(small_sweep: Path, tmp_path: Path, run_cli: Callable[..., int],
+                                                     capfd: pytest.CaptureFixture) -> None:
+    opt = option_files.read(small_sweep)
+    opt['runs'] = {'T1': {'student': None}, 'bad': {'teacher': {'networkg': {'num_feat': 8}}, 'student': None}}
+    assert run_cli('sweep', '-opt', tiny.write(opt, tmp_path), '--data-root', tmp_path / 'data', '--only', 'Set5') == 1
+    assert "base_teacher_bad.yml: unknown key 'networkg'" in capfd.readouterr().err and not Path('experiments').exists()
+
+
 def test_weights_of_other_options_do_not_become_a_row(small_sweep: Path, tmp_path: Path, run_cli: Callable[..., int],
                                                       capfd: pytest.CaptureFixture) -> None:
     kept = Path('experiments/base_teacher/base_teacher.yml')

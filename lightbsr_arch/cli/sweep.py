@@ -14,6 +14,7 @@ import yaml
 from .. import option_files
 from ..config import suggest
 from .arguments import make_parser
+from .pipeline import parse_options
 from .table import Candidate, measure_network
 
 if TYPE_CHECKING:
@@ -123,17 +124,17 @@ def _state(training: Training) -> str:
 
 
 def train_all(trainings: list[Training], folder: str, data_root: str | None) -> list[str]:
-    """Trains what is not trained, each in a process of its own; returns the experiments that failed."""
-    os.makedirs(folder, exist_ok=True)
+    """Trains what is not trained, each in a process of its own; returns the experiments that failed.
+
+    Raises:
+        ValueError: a mistake in the options of one of them, before the first begins.
+    """
+    paths = [write_options(training, folder, data_root) for training in trainings]
     failed: list[str] = []
-    for number, training in enumerate(trainings, 1):
+    for number, (training, path) in enumerate(zip(trainings, paths), 1):
         print(f'\n== {number} of {len(trainings)}: {_state(training)}', flush=True)
         if os.path.isfile(training.weights):
             continue
-        path = os.path.join(folder, f'{training.experiment}.yml')
-        moved = {'data_root': data_root} if data_root else {}
-        with open(path, 'w', encoding='utf-8') as file:
-            yaml.safe_dump({**training.options, **moved}, file, sort_keys=False)
         status = run_to_its_end([sys.executable, '-m', 'lightbsr_arch.cli.main', 'train', '-opt', path, '--auto_resume'])
         if status == 128 + signal.SIGINT:
             raise KeyboardInterrupt
@@ -142,6 +143,20 @@ def train_all(trainings: list[Training], folder: str, data_root: str | None) -> 
         if status != 0:
             failed.append(training.experiment)
     return failed
+
+
+def write_options(training: Training, folder: str, data_root: str | None) -> str:
+    """Writes a training's complete option file, checks it, and returns its path."""
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, f'{training.experiment}.yml')
+    moved = {'data_root': data_root} if data_root else {}
+    with open(path, 'w', encoding='utf-8') as file:
+        yaml.safe_dump({**training.options, **moved}, file, sort_keys=False)
+    try:
+        parse_options('train', path, [])
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from None
+    return path
 
 
 def run_to_its_end(command: list[str]) -> int:
