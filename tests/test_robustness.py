@@ -143,6 +143,11 @@ def test_what_is_finished_is_not_computed_again(images: Path, tmp_path: Path, ru
     assert computed(maps=[STRIP, GRID | {'columns': {'noise': [0]}}]) == ['Bicubic', 'L'] and len(scored) == 2 * 2 * 2
     save_weights(tmp_path / 'w.pth', seed=1)
     assert computed(maps=[STRIP]) == ['L']
+    (tmp_path / 'w.pth').rename(tmp_path / 'away.pth')
+    assert run_cli('robustness', '-opt', write(opt | {'maps': [STRIP]}, tmp_path), '--skip-missing') == 0
+    assert [panel['method'] for panel in record(tmp_path)['maps'][0]['panels']] == ['Bicubic']
+    (tmp_path / 'away.pth').rename(tmp_path / 'w.pth')
+    assert computed(maps=[STRIP]) == []
     assert computed(maps=[STRIP], num_images=1) == ['Bicubic', 'L']
     cv2.imwrite(str(images / 'image_0.png'), np.zeros((80, 96, 3), np.uint8))
     assert computed(maps=[STRIP], num_images=1) == ['Bicubic', 'L']

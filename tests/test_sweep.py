@@ -69,6 +69,7 @@ def test_a_run_can_share_anothers_networks(tmp_path: Path) -> None:
     ({'r': {'teachr': {}}}, {}, r"runs: r: unknown key 'teachr'; did you mean 'teacher'"),
     ({'r/s': {}}, {}, 'a label is part of file names'), ({'r': {'like': ['q']}}, {}, 'r: like must be the label of another run'),
     ({'q': {'like': 'p'}, 'p': {}, 'r': {'like': 'q'}}, {}, 'runs: r: like: q is itself like another run'),
+    ({'r': {}}, {'steps': {'teacher': None}}, 'steps: teacher must be an option file for training, got None'),
     ({'r': {}}, {'report': 'student'}, "report must be a list of steps, got 'student'"),
     ({'r': {'student': {'path': None}}}, {}, 'runs: r: student: path must be a section with keys'),
     ({'r': {'student': {'output_root': 'away'}}}, {}, 'runs: r: student: path must be .* and output_root left out'),

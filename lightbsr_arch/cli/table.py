@@ -226,7 +226,10 @@ def _is_measured(opt: Results) -> bool:
     if not os.path.isfile(path):
         return False
     with open(path, encoding='utf-8') as file:
-        return covers(json.load(file), wanted)
+        try:
+            return covers(json.load(file), wanted)
+        except (ValueError, KeyError, TypeError, AttributeError):  # damaged, and written anew
+            return False
 
 
 def _test(opt: Results) -> None:

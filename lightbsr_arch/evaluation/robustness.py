@@ -11,7 +11,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Optional
 
@@ -186,13 +186,15 @@ def run(options: RobustnessOptions, methods: list[Method]) -> list[Panel]:
     todo = [(chart, method) for chart in options.maps for method in methods
             if prints[chart.name, method.label] not in known]
     panels = {key: _panel(options, key, print_, known[print_]) for key, print_ in prints.items() if print_ in known}
+    labels = {method.label for method in methods}
+    others = [panel for panel in known.values() if panel['method'] in options.methods.keys() - labels]  # left out this time
     with tqdm(total=sum(math.prod(chart.shape) for chart, _ in todo), unit='cell', disable=not todo) as bar:
         for chart, method in todo:
             bar.set_description(f'{chart.name}, {method.label}')
             key = chart.name, method.label
             panels[key] = _panel(options, key, prints[key], _measure(options, chart, method, bar))
-            writing.write(path, {'json': as_json(options, [panels[key] for key in prints if key in panels])})
-    writing.write(path, {'json': as_json(options, [panels[key] for key in prints])})
+            writing.write(path, {'json': as_json(options, [panels[key] for key in prints if key in panels], others)})
+    writing.write(path, {'json': as_json(options, [panels[key] for key in prints], others)})
     return [panels[key] for key in prints]
 
 
@@ -240,11 +242,12 @@ def _fingerprints(options: RobustnessOptions, methods: list[Method]) -> dict[tup
 
 
 # ---------------------------------------------------------------------------------------------- the record
-def as_json(options: RobustnessOptions, panels: list[Panel]) -> str:
-    """All cells, and what they were computed from."""
+def as_json(options: RobustnessOptions, panels: list[Panel], left_out: Sequence[Mapping[str, Any]] = ()) -> str:
+    """All cells, and what they were computed from; `left_out` is kept for when its methods' weights are there again."""
     return writing.json_text({
         **options.facts, 'trained_on': options.trained_on.section, 'metrics': options.metrics,
-        'maps': [_map_record(options, chart, [p for p in panels if p.map == chart]) for chart in options.maps]})
+        'maps': [_map_record(options, chart, [p for p in panels if p.map == chart]) for chart in options.maps],
+        'left_out': list(left_out)})
 
 
 def _map_record(options: RobustnessOptions, chart: Map, panels: list[Panel]) -> dict[str, Any]:
@@ -263,6 +266,8 @@ def _read_record(path: str) -> dict[str, dict[str, Any]]:
         return {}
     with open(path, encoding='utf-8') as file:
         try:
-            return {panel['fingerprint']: panel for chart in json.load(file)['maps'] for panel in chart['panels']}
+            content = json.load(file)
+            return {panel['fingerprint']: panel for panels in (*(chart['panels'] for chart in content['maps']),
+                                                               content.get('left_out', [])) for panel in panels}
         except (ValueError, KeyError, TypeError):
             raise ValueError(f'{path} was not written by `basicsr robustness`, or is damaged: move it away') from None

@@ -38,6 +38,9 @@ class SweepOptions:
         for key in ('steps', 'runs'):
             if not isinstance(getattr(self, key), Mapping) or not getattr(self, key):
                 raise ValueError(f'{key} must be a section with a key for each, got {getattr(self, key)!r}')
+        for step, file in self.steps.items():
+            if not isinstance(file, str):
+                raise ValueError(f'steps: {step} must be an option file for training, got {file!r}')
         for label, section in self.runs.items():
             if not isinstance(label, str) or not label or '/' in label:
                 raise ValueError(f'runs: a label is part of file names and must be a text without a slash, got {label!r}')
