@@ -101,7 +101,7 @@ def settings(parsed: argparse.Namespace) -> Settings:
 
 # ---------------------------------------------------------------------------------------------------------- measuring
 def run(script: str, pairs: Iterable[Pair], asked: Settings, rows: Optional[list[dict[str, Any]]] = None) -> dict[str, Any]:
-    """Measures pair after pair, prints a table, writes JSON; returns what it holds.
+    """Measures pair after pair, prints a table, writes JSON (after each, so that an end loses none); returns what it holds.
 
     Args:
         rows: Where the figures of each pair are put as soon as they are there, for those who want them before the next.
@@ -111,16 +111,21 @@ def run(script: str, pairs: Iterable[Pair], asked: Settings, rows: Optional[list
     """
     rates = {'plain': matmul_rate(asked, torch.float32), 'ours': matmul_rate(asked, asked.dtype)}
     rows = [] if rows is None else rows
+    report = {'script': script, **surroundings(asked), 'matmul_multiply_adds_per_s': rates, 'rows': rows}
     for pair in pairs:
         if asked.only in pair.name:
             rows.append(measure(pair, asked, rates))
+            _write(report, asked)
             print(f'{pair.name}: {text(rows[-1]["wall_ratio"], 1, "x", 2)}', file=sys.stderr, flush=True)
-    report = {'script': script, **surroundings(asked), 'matmul_multiply_adds_per_s': rates, 'rows': rows}
     print(f'\n{table(rows)}\n\n{remark(report)}')
+    _write(report, asked)
+    return report
+
+
+def _write(report: Mapping[str, Any], asked: Settings) -> None:
     if asked.json:
         with open(asked.json, 'w', encoding='utf-8') as file:
             json.dump(report, file, indent=2)
-    return report
 
 
 def measure(pair: Pair, asked: Settings, rates: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
