@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import yaml
@@ -50,7 +50,8 @@ def run(arguments: list[str]) -> int:
         check_copy(training)
     for row in runs:  # before days of training, too
         try:
-            complete({**row.trainings[row.reported[-1]].options['network_g'], **row.tested_with})
+            for step in row.reported:
+                complete(row.network(step))
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f'{parsed.opt}: runs: {row.label}: test: {error}') from None
     if parsed.list:
@@ -58,8 +59,6 @@ def run(arguments: list[str]) -> int:
               sep='\n')
         return 0
     folder = os.path.join('results', sweep.name, 'options')
-    if not parsed.no_train:
-        check_origins(trainings.values())
     failed = [] if parsed.no_train else train_all(list(trainings.values()), folder, parsed.data_root)
     print(fill_table(sweep, runs, parsed.data_root, parsed.only))
     if failed:
@@ -102,22 +101,21 @@ def check_copy(training: Training) -> None:
                          f'{", ".join(odd)}): rename that folder to train anew, or restore the option files')
 
 
-def check_origins(trainings: Iterable[Training]) -> None:
+def check_origins(trainings: Collection[Training]) -> None:
     """A student must not become a row beside a teacher that is yet to be trained, and that it was not distilled from.
 
     Raises:
         ValueError: a training is done, but one whose weights it started from or learnt from is not.
     """
-    to_be_trained = {training.weights: training for training in trainings if not os.path.isfile(training.weights)}
-    for training in trainings:
-        for origin in to_be_trained.keys() & set(map(str, training.options['path'].values())):
-            if os.path.isfile(training.weights):
-                raise ValueError(f'experiments/{training.experiment} was trained from weights that are no longer there, '
-                                 f'{origin}: rename it to train both anew, restore them, or fill the table with --no-train')
+    to_be_trained = {training.weights for training in trainings if not training.is_trained}
+    for training in (training for training in trainings if training.is_trained):
+        for origin in to_be_trained & set(map(str, training.options['path'].values())):
+            raise ValueError(f'experiments/{training.experiment} was trained from weights that are no longer there, '
+                             f'{origin}: rename it to train both anew, restore them, or fill the table with --no-train')
 
 
 def _state(training: Training) -> str:
-    if os.path.isfile(training.weights):
+    if training.is_trained:
         return f'{training.experiment} (trained)'
     begun = os.path.isdir(os.path.dirname(training.weights))
     return f'{training.experiment} ({"unfinished" if begun else "to be trained"})'
@@ -127,13 +125,16 @@ def train_all(trainings: list[Training], folder: str, data_root: str | None) -> 
     """Trains what is not trained, each in a process of its own; returns the experiments that failed.
 
     Raises:
-        ValueError: a mistake in the options of one of them, before the first begins.
+        ValueError: as `check_origins`, or a mistake in the options of one of them, before the first begins.
     """
-    paths = [write_options(training, folder, data_root) for training in trainings]
+    check_origins(trainings)
+    os.makedirs(folder, exist_ok=True)
+    paths = {t.experiment: write_options(t, folder, data_root) for t in trainings if not t.is_trained}
     failed: list[str] = []
-    for number, (training, path) in enumerate(zip(trainings, paths), 1):
+    for number, training in enumerate(trainings, 1):
         print(f'\n== {number} of {len(trainings)}: {_state(training)}', flush=True)
-        if os.path.isfile(training.weights):
+        path = paths.get(training.experiment)
+        if path is None:
             continue
         status = run_to_its_end([sys.executable, '-m', 'lightbsr_arch.cli.main', 'train', '-opt', path, '--auto_resume'])
         if status == 128 + signal.SIGINT:
@@ -147,7 +148,6 @@ def train_all(trainings: list[Training], folder: str, data_root: str | None) -> 
 
 def write_options(training: Training, folder: str, data_root: str | None) -> str:
     """Writes a training's complete option file, checks it, and returns its path."""
-    os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, f'{training.experiment}.yml')
     moved = {'data_root': data_root} if data_root else {}
     with open(path, 'w', encoding='utf-8') as file:
@@ -185,12 +185,11 @@ def fill_table(sweep: SweepOptions, runs: list[Run], data_root: str | None, only
         for step in row.reported:
             training = row.trainings[step]
             label = row.label if len(row.reported) == 1 else f'{row.label} {step}'
-            if not os.path.isfile(training.weights):
+            if not training.is_trained:
                 missing.append(f'not trained: {label} ({training.weights})')
                 continue
-            network = {**training.options['network_g'], **row.tested_with}
             folder = data_root or training.options.get('data_root', '')
-            rows[label] = measure_network(sweep.table, Candidate(label, network, training.weights), folder, only)
+            rows[label] = measure_network(sweep.table, Candidate(label, row.network(step), training.weights), folder, only)
     comparison = compare(sweep.table, rows, only)
     formats.write(comparison, os.path.join('results', sweep.name))
     return '\n\n'.join([formats.markdown(comparison), *missing])

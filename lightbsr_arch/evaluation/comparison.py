@@ -78,13 +78,13 @@ def degraded_scenes(place: str, degradation: Degradation, scale: int, names: Seq
     Raises:
         ValueError: images that are not there, unreadable or too small.
     """
-    scenes = []
+    scenes, stems = [], stems_of(place)
     for path in choose(place, names, num):
         try:
             sample = degraded(read_image(path), stem_of(path), degradation, scale)
         except ValueError as error:
             raise ValueError(f'{path}: {error}') from None
-        scenes.append(Scene(stem_of(path), sample, stems_of(place)))
+        scenes.append(Scene(stem_of(path), sample, stems))
     return scenes
 
 
@@ -96,10 +96,11 @@ def real_scenes(place: str, scale: int, gt: Optional[str] = None, names: Sequenc
         ValueError: images that are not there or unreadable, a pair whose sizes do not fit.
     """
     scenes, originals = [], {} if gt is None else {stem_of(gt): [gt]} if os.path.isfile(gt) else files_by_stem(gt)
+    stems = stems_of(place)
     for path in choose(place, names, num):
         lq, sample = read_image(path), {}
         if gt is not None:
-            original = gt if os.path.isfile(gt) and os.path.isfile(place) else find_image(originals, stem_of(path), stems_of(place))
+            original = gt if os.path.isfile(gt) and os.path.isfile(place) else find_image(originals, stem_of(path), stems)
             if original is None:
                 raise ValueError(f'{gt} holds no HR image of {path}: give it the same name')
             image = read_image(original)
@@ -107,7 +108,7 @@ def real_scenes(place: str, scale: int, gt: Optional[str] = None, names: Sequenc
                 raise ValueError(f'{original} has {size_text(image)} pixels, not {scale} times those of {path} '
                                  f'({size_text(lq)}): set --scale, or cut it')
             sample['gt'] = to_tensor(image[None])[0]
-        scenes.append(Scene(stem_of(path), {'lq': to_tensor(lq[None])[0], **sample}, stems_of(place)))
+        scenes.append(Scene(stem_of(path), {'lq': to_tensor(lq[None])[0], **sample}, stems))
     return scenes
 
 

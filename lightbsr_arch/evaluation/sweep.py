@@ -73,6 +73,10 @@ class Training:
         return os.path.join('experiments', self.experiment, 'models', 'net_g_latest.pth')
 
     @property
+    def is_trained(self) -> bool:
+        return os.path.isfile(self.weights)
+
+    @property
     def own_copy(self) -> str:
         """The option file that BasicSR keeps beside the weights."""
         return os.path.join('experiments', self.experiment, f'{self.experiment}.yml')
@@ -86,6 +90,10 @@ class Run:
     trainings: Mapping[str, Training]
     reported: tuple[str, ...]
     tested_with: Options = field(default_factory=dict)
+
+    def network(self, step: str) -> dict[str, Any]:
+        """`network_g` of a step's network when it is tested."""
+        return {**self.trainings[step].options['network_g'], **self.tested_with}
 
 
 def plan(path: str) -> tuple[SweepOptions, list[Run]]:
