@@ -126,8 +126,7 @@ def refuse_unknown_keys(opt: Options) -> None:
 
 def known_keys(opt: Options, model: type) -> Iterator[tuple[str, Options, list[str]]]:
     """Sections, by the names for messages, and the keys that are read of them."""
-    real_world = (opt['datasets'].get('train') or {}).get('type') == REAL_WORLD
-    ours = {'': (*option_keys.REAL_WORLD, 'gt_usm') if real_world else (), 'val': ('idr_statistics',)}
+    ours = {'': (*option_keys.REAL_WORLD, 'gt_usm') if is_real_world(opt) else (), 'val': ('idr_statistics',)}
     ours = ours if is_blind(opt) else {}
     top = {key for key in opt if key not in SET_BY_BASICSR and not str(key).startswith('network_')}
     yield '', dict.fromkeys(top), [*option_keys.of(model, option_keys.TOP), *ours.get('', ())]
@@ -282,7 +281,7 @@ def check_names(opt: Options) -> None:
 def check_pairs(opt: Options) -> None:
     """BasicSR's own models train on finished pairs; KeyError: 'lq' otherwise."""
     section = opt['datasets'].get('train') or {}
-    if section.get('type') == REAL_WORLD and opt['model_type'] == 'SRModel':
+    if is_real_world(opt) and opt['model_type'] == 'SRModel':
         raise ValueError(f'datasets.train: SRModel trains on finished pairs, which {REAL_WORLD} does not give: give it '
                          f'another data set, or train with RealESRNetModel')
     if section.get('type') == 'BlindDegradationDataset' and not is_blind(opt) and not section.get('pairs'):
@@ -291,8 +290,7 @@ def check_pairs(opt: Options) -> None:
 
 def check_real_world(opt: Options) -> None:
     """BasicSR looks these keys up at the first step; its own models need a GPU, and are told so before."""
-    section = opt['datasets'].get('train') or {}
-    if section.get('type') != REAL_WORLD or not (is_blind(opt) or opt['model_type'] in NEED_A_GPU):
+    if not is_real_world(opt) or not (is_blind(opt) or opt['model_type'] in NEED_A_GPU):
         return
     model = registry.MODEL_REGISTRY.get(opt['model_type'])
     if not opt.get('high_order_degradation', True):
@@ -353,6 +351,11 @@ def check_wandb(opt: Options) -> None:
         raise ValueError('logger: wandb shows what TensorBoard is given: set use_tb_logger: true as well')
     if importlib.util.find_spec('wandb') is None:
         raise ValueError('logger: wandb.project is set, but wandb is not installed: pip install wandb, or leave project empty')
+
+
+def is_real_world(opt: Options) -> bool:
+    """Whether BasicSR's second-order degradation makes the images for training."""
+    return (opt['datasets'].get('train') or {}).get('type') == REAL_WORLD
 
 
 def is_blind(opt: Options) -> bool:

@@ -17,8 +17,9 @@ from ..degradations import Degradation
 from . import idr_statistics as statistics
 from . import plots
 from .idr_report import Table, write
-from .idr_samples import IDROptions, draw, features, slug
+from .idr_samples import IDROptions, draw, features
 from .networks import Method, Sample
+from .writing import slug
 
 COLUMNS = {'silhouette': '↑', 'Davies-Bouldin': '↓', 'k-NN': '↑', 'probe': '↑', 'content leakage': '↓',
            'alignment': '↓', 'uniformity': '↓'}

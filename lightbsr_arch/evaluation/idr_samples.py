@@ -1,7 +1,6 @@
 """What `basicsr idr` looks at: the option file, images under degradations, and networks' IDRs of them."""
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Optional
@@ -13,6 +12,7 @@ from ..config import build
 from ..degradations import KERNEL_SIZE, Degradation, benchmark_degradations, parse_degradation
 from .networks import Method, Sample, batched, side_inputs
 from .study import Study, read_section
+from .writing import slug
 
 BATCH = 8
 
@@ -71,11 +71,6 @@ def read_options(path: str, data_root: Optional[str] = None) -> IDROptions:
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from None
     return replace(options, grids=grids, regression=regression)
-
-
-def slug(*words: str) -> str:
-    """A name fit for a file."""
-    return '_'.join(re.sub(r'\W+', '_', word).strip('_') for word in words)
 
 
 def _grid(name: str, section: Any, scale: int) -> tuple[Degradation, ...]:

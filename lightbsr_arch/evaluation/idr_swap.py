@@ -17,8 +17,9 @@ from ..degradations import Degradation
 from . import plots
 from .idr_analysis import facts
 from .idr_report import Table, write
-from .idr_samples import BATCH, IDROptions, represent, slug
+from .idr_samples import BATCH, IDROptions, represent
 from .networks import Method, Sample, batched
+from .writing import slug
 
 COLUMNS = {'own IDR (dB)': '', 'other degradation': '', 'other image': '', 'mean IDR': '', 'error IDR': ''}
 NOTES = """\

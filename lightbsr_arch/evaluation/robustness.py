@@ -10,7 +10,6 @@ import itertools
 import json
 import math
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Optional
@@ -54,7 +53,7 @@ class Map:
 
     @property
     def file_name(self) -> str:
-        return re.sub(r'\W+', '_', self.name).strip('_').lower()
+        return writing.slug(self.name).lower()
 
     @property
     def shape(self) -> tuple[int, int]:

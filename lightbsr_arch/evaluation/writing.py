@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,11 @@ def csv_text(lines: Iterable[Sequence[object]]) -> str:
 
 def json_text(content: Any) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False) + '\n'
+
+
+def slug(*words: str) -> str:
+    """A name fit for a file."""
+    return '_'.join(re.sub(r'\W+', '_', word).strip('_') for word in words)
 
 
 def write(prefix: str, texts: Mapping[str, str]) -> None:
