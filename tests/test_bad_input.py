@@ -17,8 +17,10 @@ import torch
 import yaml
 from basicsr.utils import registry
 
-from lightbsr_arch import archs, basicsr_compat, checkpoints, option_keys
-from lightbsr_arch.option_checks import SET_BY_BASICSR, check_prefetching, dataset_keys, is_foreign
+from lightbsr_arch import archs, basicsr_compat, checkpoints
+from lightbsr_arch.option_checks import basicsr_keys
+from lightbsr_arch.option_checks.data_sets import check_prefetching
+from lightbsr_arch.option_checks.keys_read import SET_BY_BASICSR, dataset_keys, is_foreign
 from tests import tiny_options as tiny
 from tests.conftest import ROOT
 
@@ -580,9 +582,9 @@ def test_the_tables_name_classes_that_exist() -> None:
     """A class that BasicSR renames would lose its keys."""
     models = {base.__name__ for _, model in registry.MODEL_REGISTRY for base in model.__mro__}
     datasets = {base.__name__ for _, dataset in registry.DATASET_REGISTRY for base in dataset.__mro__}
-    for table in (option_keys.TOP, option_keys.TRAIN, option_keys.VAL, option_keys.LOGGER):
+    for table in (basicsr_keys.TOP, basicsr_keys.TRAIN, basicsr_keys.VAL, basicsr_keys.LOGGER):
         assert table.keys() <= models
-    assert option_keys.DATASETS.keys() <= datasets
+    assert basicsr_keys.DATASETS.keys() <= datasets
 
 
 def test_the_tables_hold_what_basicsrs_sources_read() -> None:
@@ -595,7 +597,7 @@ def test_the_tables_hold_what_basicsrs_sources_read() -> None:
     for name in ('RealESRNetModel', 'RealESRGANModel'):
         model = registry.MODEL_REGISTRY.get(name)
         read = set(re.findall(r"self\.opt(?:\[|\.get\()'(\w+)'", inspect.getsource(model)))
-        assert read <= {*option_keys.of(model, option_keys.TOP), 'network_d', *SET_BY_BASICSR}, name
+        assert read <= {*basicsr_keys.of(model, basicsr_keys.TOP), 'network_d', *SET_BY_BASICSR}, name
 
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / 'lightbsr_arch'
 ALLOWED = {
     'cli': {'allocator', 'option_files', 'option_notes', 'config', 'evaluation', 'inference', 'checkpoints', 'plugin', 'degradations', 'data', 'basicsr_compat'},
     'plugin': {'basicsr_compat', 'archs', 'data', 'losses', 'models', 'option_checks', 'evaluation.perceptual_metrics'},
-    'option_checks': {'option_keys', 'config', 'models'},
+    'option_checks': {'config', 'models'},
     'models': {'evaluation.idr_statistics', 'archs', 'losses', 'degradations', 'checkpoints', 'config', 'basicsr_compat'},
     'data': {'degradations', 'config', 'basicsr_compat', 'folders'},
     'inference': {'allocator', 'archs', 'checkpoints', 'folders'},
@@ -19,9 +19,9 @@ ALLOWED = {
     'basicsr_compat': {'checkpoints', 'config', 'option_files'},
     'archs': {'degradations.resize'},
     'spandrel_support': {'archs', 'checkpoints', 'basicsr_compat.imports'},
-    'allocator': set(), 'losses': set(), 'degradations': set(), 'config': set(), 'folders': set(), 'option_files': set(), 'option_keys': set(), 'option_notes': set(), 'checkpoints': set(), '__init__': set(),
+    'allocator': set(), 'losses': set(), 'degradations': set(), 'config': set(), 'folders': set(), 'option_files': set(), 'option_notes': set(), 'checkpoints': set(), '__init__': set(),
 }
-WITHOUT_BASICSR = {'allocator', 'archs', 'losses', 'degradations', 'config', 'folders', 'option_files', 'option_keys', 'checkpoints', 'inference', 'spandrel_support', '__init__'}
+WITHOUT_BASICSR = {'allocator', 'archs', 'losses', 'degradations', 'config', 'folders', 'option_files', 'checkpoints', 'inference', 'spandrel_support', '__init__'}
 
 
 def imported(module: str, source: str) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """The keys that BasicSR 1.4.2 reads of an option file, class by class; a class has its parents' too.
 
-Keys of networks, losses, optimisers, schedulers and metrics are their arguments, which `option_checks` looks up itself.
+Keys of networks, losses, optimisers, schedulers and metrics are their arguments, which `arguments` looks up itself.
 """
 from __future__ import annotations
 
