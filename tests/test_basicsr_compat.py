@@ -33,7 +33,7 @@ from basicsr.utils.logger import get_root_logger
 from torch import nn
 
 from lightbsr_arch import archs, basicsr_compat, checkpoints, plugin
-from lightbsr_arch.basicsr_compat import loading, runs
+from lightbsr_arch.basicsr_compat import runs
 from lightbsr_arch.basicsr_compat import saving as saving_module
 from tests import tiny_options as tiny
 

@@ -9,7 +9,6 @@ from typing import Any, Callable
 
 import cv2
 import pytest
-import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 

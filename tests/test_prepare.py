@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Callable
 
@@ -185,6 +186,29 @@ def test_missing_sub_images_are_made_again(images: Path, tmp_path: Path, run_cli
     (tmp_path / 'sub/image_0_s003.png').unlink()
     assert run_cli('prepare', images, 'sub', *SIZE) == 0
     assert contents(tmp_path / 'sub') == before
+
+
+@FORMS
+def test_a_replaced_image_is_cut_again(images: Path, tmp_path: Path, run_cli: RunCli, output: str,
+                                       capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli('prepare', images, output, *SIZE) == 0
+    image = write(images / 'image_0.png', seed=99)
+    later = time.time() + 1  # a file's time may be as coarse as that
+    os.utime(images / 'image_0.png', (later, later))
+    capsys.readouterr()
+    assert run_cli('prepare', images, output, *SIZE) == 0
+    assert f'({NUM_IMAGES - 1} were done before)' in capsys.readouterr().out
+    assert np.array_equal(read_png(contents(tmp_path / output)['image_0_s001']), image[:40, :40])
+
+
+@FORMS
+def test_an_image_that_breaks_later_is_named(images: Path, tmp_path: Path, run_cli: RunCli, output: str,
+                                             capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli('prepare', images, output, *SIZE) == 0
+    (images / 'image_0.png').write_bytes(b'no header')
+    assert run_cli('prepare', images, output, *SIZE) == 1
+    assert f'{images}/image_0.png cannot be read' in capsys.readouterr().err
+    assert len(contents(tmp_path / output)) == NUM_IMAGES * NUM_WINDOWS
 
 
 @FORMS

@@ -13,7 +13,7 @@ INPUT folders are searched with their subfolders. An OUTPUT that ends in .lmdb b
 layout, any other a folder of PNGs; `dataroot_gt:` in an option file takes either."""
 EPILOG = """\
 After an interruption the same command goes on where it stopped. An image that cannot be read is named and left out;
-the exit status is 1 then, and the same command adds it once it is replaced.
+the exit status is 1 then, and the same command adds it once it is replaced. Images that changed are cut again.
 
   basicsr prepare datasets/DF2K/DIV2K_train_HR datasets/DF2K/Flickr2K_HR datasets/DF2K/HR_sub
   basicsr prepare datasets/DF2K/DIV2K_train_HR datasets/DF2K/Flickr2K_HR datasets/DF2K/HR_sub.lmdb

@@ -1,7 +1,7 @@
 """From folders of HR images to a folder or an LMDB of overlapping square sub-images, as BasicSR's `extract_subimages`.
 
 It may be interrupted at any time: the names of an image's sub-images follow from its size, and an image whose names are
-all in the store is done.
+all in the store is done, unless its file has changed since the last call that ran to its end.
 """
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import os
 import re
 import struct
 import threading
+import time
 import unicodedata
 import zlib
 from collections import Counter
@@ -29,7 +30,7 @@ from .blind_degradation_dataset import list_images
 MAX_NAME_LENGTH = 200  # file systems take 255 bytes, LMDB keys 511
 COMPRESS_LEVEL = 3  # as in BasicSR's extract_subimages
 MAP_MARGIN = 2**30  # bytes, for LMDB's own pages; they take space in the address range, not on the disk
-# Says how a folder was cut. Not a hidden file: BasicSR's scandir, searching subfolders, takes those for folders and fails.
+# Says how a folder was cut and, by its own date, when. Not a hidden file: BasicSR's scandir, searching subfolders, takes those for folders and fails.
 RECORD = 'prepared.txt'
 Image.MAX_IMAGE_PIXELS = None  # Pillow's guard against files of strangers
 
@@ -228,14 +229,19 @@ def _check_record(folder: str, cutting: Cutting) -> None:
 
 
 def _unfinished(images: Mapping[str, str], cutting: Cutting, store: Store) -> dict[str, str]:
-    """The part of `images` that is not in the store."""
+    """The part of `images` that is not in the store, or has changed since."""
     expected = {path: _sub_image_names(path, name, cutting) for path, name in images.items()}
     held = store.names()
-    strangers = held.difference(*expected.values())
+    unreadable = {images[path] for path, names in expected.items() if not names}
+    strangers = {name for name in held.difference(*expected.values())
+                 if unreadable.isdisjoint({name, re.sub(r'_s\d+$', '', name)})}
     if strangers:
         raise ValueError(f'{store.folder} holds {min(strangers)}, which is not a sub-image of this call\'s images: choose '
                          'another OUTPUT, or delete that folder')
-    return {path: images[path] for path, names in expected.items() if not names or not names <= held}
+    record = os.path.join(store.folder, RECORD)
+    since = os.path.getmtime(record) if os.path.exists(record) else 0.0
+    return {path: images[path] for path, names in expected.items()
+            if not names or not names <= held or os.path.getmtime(path) > since}
 
 
 def _sub_image_names(path: str, name: str, cutting: Cutting) -> set[str]:
@@ -259,10 +265,15 @@ def _work(images: Mapping[str, str], cutting: Cutting, store: Store, num_workers
         return None
 
     store.start()
-    _write_whole(os.path.join(store.folder, RECORD), f'{cutting}\n'.encode('ascii'))
+    record = os.path.join(store.folder, RECORD)
+    begun = time.time()
+    if not os.path.exists(record):
+        _write_whole(record, f'{cutting}\n'.encode('ascii'))
     with ThreadPoolExecutor(num_workers) as pool:
         results = pool.map(cut, images.keys(), images.values())
-        return [error for error in tqdm(results, total=len(images), unit='image') if error]
+        errors = [error for error in tqdm(results, total=len(images), unit='image') if error]
+    os.utime(record, (begun, begun))  # images that change from here on are cut again
+    return errors
 
 
 def read_whole_image(path: str) -> np.ndarray:

@@ -9,7 +9,7 @@ import io
 import warnings
 import zlib
 from dataclasses import dataclass, replace
-from typing import BinaryIO, Optional
+from typing import BinaryIO
 
 import cv2
 import numpy as np
