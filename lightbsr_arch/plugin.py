@@ -16,7 +16,7 @@ def register() -> None:
 
     from . import archs, losses
     from .data.blind_degradation_dataset import BlindDegradationDataset
-    from .evaluation.perceptual_metrics import calculate_dists, calculate_lpips
+    from .metrics.perceptual import calculate_dists, calculate_lpips
     from .models.kdsr_model import KDSRGANStudentModel, KDSRStudentModel, KDSRTeacherModel
     from .models.lightbsr_model import LightBSRStudentModel, LightBSRTeacherModel
     basicsr_compat.apply(prepare_options)
@@ -35,7 +35,7 @@ def register() -> None:
 def prepare_options(opt: dict[str, Any]) -> None:
     """Checks a parsed option file and completes it in place: data sets by folder and degradation, total_iter."""
     from .data.test_sets import expand_datasets
-    from .evaluation.perceptual_metrics import prepare_metrics
+    from .metrics.perceptual import prepare_metrics
     from .models.stages import complete_total_iter
     from .option_checks import check_names, check_options
     check_options(opt)

@@ -142,8 +142,16 @@ def test_a_misspelt_name_is_answered_with_the_nearest() -> None:
 
 
 # --------------------------------------------------------------------------------------------------------- the data
-def sampler(num_images: int = 5, num_ranks: int = 1, rank: int = 0, ratio: int = 1, epoch: int = 0) -> Any:
-    made = basicsr.train.EnlargedSampler(range(num_images), num_ranks, rank, ratio)
+class Numbers(list):
+    """A data set of numbers with a section."""
+
+    opt: Options = {}
+
+
+def sampler(num_images: int = 5, num_ranks: int = 1, rank: int = 0, ratio: int = 1, epoch: int = 0, **section: Any) -> Any:
+    data = Numbers(range(num_images))
+    data.opt = section
+    made = basicsr.train.EnlargedSampler(data, num_ranks, rank, ratio)
     made.set_epoch(epoch)
     return made
 
@@ -159,6 +167,12 @@ def test_samples_know_their_place() -> None:
     assert {epoch for _, epoch, _ in second} == {1} and [s[2] for s in first] != [s[2] for s in second]
     assert places(pickle.loads(pickle.dumps(list(sampler())))) == places(sampler())
     assert places(sampler(ratio=3)) == first
+
+
+def test_shuffling_can_be_left_out() -> None:
+    in_order = [(index, 2, position) for position, index in enumerate([*range(5), *range(5)])]
+    assert places(sampler(ratio=2, epoch=2, use_shuffle=False)) == in_order
+    assert places(sampler(ratio=2, epoch=2, use_shuffle=True)) == places(sampler(ratio=2, epoch=2)) != in_order
 
 
 def test_ranks_share_an_epoch() -> None:

@@ -20,7 +20,8 @@ from torch import nn
 from lightbsr_arch import archs, checkpoints
 from lightbsr_arch.data.blind_degradation_dataset import BlindDegradationDataset
 from lightbsr_arch.degradations import Degradation
-from lightbsr_arch.evaluation import idr_samples, idr_statistics, idr_swap
+from lightbsr_arch.evaluation import idr_samples, idr_swap
+from lightbsr_arch.metrics import idr_statistics
 from lightbsr_arch.evaluation.networks import load_method
 from lightbsr_arch.models.blind_sr_model import BlindSRModel
 from tests import tiny_options as tiny

@@ -8,7 +8,8 @@ import pytest
 from scipy.stats import special_ortho_group
 
 from lightbsr_arch.degradations import Degradation
-from lightbsr_arch.evaluation import idr_analysis, idr_statistics as statistics
+from lightbsr_arch.evaluation import idr_analysis
+from lightbsr_arch.metrics import idr_statistics as statistics
 
 NUM_CLASS, NUM_IMAGE, NUM_FEATURE = 4, 20, 8
 LABELS = np.repeat(np.arange(NUM_CLASS), NUM_IMAGE)

@@ -10,18 +10,18 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / 'lightbsr_arch'
 ALLOWED = {
     'cli': {'allocator', 'option_files', 'option_notes', 'config', 'evaluation', 'inference', 'checkpoints', 'plugin', 'degradations', 'data', 'basicsr_compat'},
-    'plugin': {'basicsr_compat', 'archs', 'data', 'losses', 'models', 'option_checks', 'evaluation.perceptual_metrics'},
+    'plugin': {'basicsr_compat', 'archs', 'data', 'losses', 'models', 'option_checks', 'metrics.perceptual'},
     'option_checks': {'config', 'models'},
-    'models': {'evaluation.idr_statistics', 'archs', 'losses', 'degradations', 'checkpoints', 'config', 'basicsr_compat'},
+    'models': {'metrics.idr_statistics', 'archs', 'losses', 'degradations', 'checkpoints', 'config', 'basicsr_compat'},
     'data': {'degradations', 'config', 'basicsr_compat', 'folders'},
     'inference': {'allocator', 'archs', 'checkpoints', 'folders'},
-    'evaluation': {'allocator', 'option_files', 'data', 'degradations', 'checkpoints', 'inference', 'config'},
+    'evaluation': {'allocator', 'metrics', 'option_files', 'data', 'degradations', 'checkpoints', 'inference', 'config'},
     'basicsr_compat': {'checkpoints', 'config', 'option_files'},
     'archs': {'degradations.resize'},
     'spandrel_support': {'archs', 'checkpoints', 'basicsr_compat.imports'},
-    'allocator': set(), 'losses': set(), 'degradations': set(), 'config': set(), 'folders': set(), 'option_files': set(), 'option_notes': set(), 'checkpoints': set(), '__init__': set(),
+    'allocator': set(), 'losses': set(), 'metrics': set(), 'degradations': set(), 'config': set(), 'folders': set(), 'option_files': set(), 'option_notes': set(), 'checkpoints': set(), '__init__': set(),
 }
-WITHOUT_BASICSR = {'allocator', 'archs', 'losses', 'degradations', 'config', 'folders', 'option_files', 'checkpoints', 'inference', 'spandrel_support', '__init__'}
+WITHOUT_BASICSR = {'allocator', 'archs', 'losses', 'metrics', 'degradations', 'config', 'folders', 'option_files', 'checkpoints', 'inference', 'spandrel_support', '__init__'}
 
 
 def imported(module: str, source: str) -> Iterator[str]:

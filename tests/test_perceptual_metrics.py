@@ -14,7 +14,7 @@ import torch
 from basicsr.metrics import calculate_metric, calculate_niqe
 from torch import Tensor
 
-from lightbsr_arch.evaluation import perceptual_metrics
+from lightbsr_arch.metrics import perceptual
 from tests import tiny_options as tiny
 
 METRICS = [('calculate_lpips', 'lpips'), ('calculate_dists', 'dists')]
@@ -22,9 +22,9 @@ METRICS = [('calculate_lpips', 'lpips'), ('calculate_dists', 'dists')]
 
 @pytest.fixture(autouse=True)
 def forget() -> Iterator[None]:
-    perceptual_metrics.load.cache_clear()
+    perceptual.load.cache_clear()
     yield
-    perceptual_metrics.load.cache_clear()
+    perceptual.load.cache_clear()
 
 
 @pytest.fixture
@@ -58,8 +58,8 @@ def test_pyiqa_sees_rgb_from_0_to_1_without_the_border(metric: str, name: str, s
 
 def test_the_whole_image_is_compared_without_a_border_and_the_network_is_made_once(seen: list) -> None:
     img = np.full((32, 33, 3), 7, np.uint8)
-    assert [perceptual_metrics.calculate_lpips(img, img) for _ in range(2)] == [0, 0]
-    assert seen[0][1].shape == (1, 3, 32, 33) and perceptual_metrics.load.cache_info().misses == 1
+    assert [perceptual.calculate_lpips(img, img) for _ in range(2)] == [0, 0]
+    assert seen[0][1].shape == (1, 3, 32, 33) and perceptual.load.cache_info().misses == 1
 
 
 @pytest.mark.parametrize('shapes, message', [
@@ -68,7 +68,7 @@ def test_the_whole_image_is_compared_without_a_border_and_the_network_is_made_on
     (((64, 64), (64, 64)), 'expected a colour image')])
 def test_unfit_images(shapes: tuple, message: str, seen: list) -> None:
     with pytest.raises(ValueError, match=message):
-        perceptual_metrics.calculate_dists(*(np.zeros(shape, np.uint8) for shape in shapes), crop_border=4)
+        perceptual.calculate_dists(*(np.zeros(shape, np.uint8) for shape in shapes), crop_border=4)
 
 
 # ---------------------------------------------------------------------------------------------- in a run
@@ -139,7 +139,7 @@ def test_wrong_options(section: dict[str, Any], message: str, images: Path, tmp_
 def test_basicsr_is_told_that_lower_is_better() -> None:
     metrics = {'niqe': {'type': 'calculate_niqe'}, 'psnr': {'type': 'calculate_psnr'},
                'mine': {'type': 'calculate_niqe', 'better': 'higher'}}
-    perceptual_metrics.prepare_metrics(metrics)
+    perceptual.prepare_metrics(metrics)
     assert [section.get('better') for section in metrics.values()] == ['lower', None, 'higher']
 
 

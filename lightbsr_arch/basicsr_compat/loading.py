@@ -34,7 +34,8 @@ class SampleIndex(int):
 def position_samples() -> None:
     """A data set is told the image's index alone, so it cannot draw another crop in each epoch without global state.
 
-    Also, a resumed run begins its epoch anew; `done` (epoch, samples) lets it go on behind the samples it has seen.
+    Also, a resumed run begins its epoch anew; `done` (epoch, samples) lets it go on behind the samples it has seen. And
+    `use_shuffle: false` is ignored.
     """
     import basicsr.train
     from basicsr.data.data_sampler import EnlargedSampler
@@ -47,8 +48,9 @@ def position_samples() -> None:
             PositionedSampler.current_epoch = epoch
 
         def __iter__(self) -> Iterator[SampleIndex]:
-            generator = torch.Generator().manual_seed(self.epoch)
-            positions = torch.randperm(self.total_size, generator=generator).tolist()
+            positions = list(range(self.total_size))
+            if self.dataset.opt.get('use_shuffle', True):
+                positions = torch.randperm(self.total_size, generator=torch.Generator().manual_seed(self.epoch)).tolist()
             start = self.done[1] if self.epoch == self.done[0] else 0
             for position in positions[self.rank::self.num_replicas][start:]:
                 yield SampleIndex(position % len(self.dataset), self.epoch, position)

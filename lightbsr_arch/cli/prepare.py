@@ -15,8 +15,9 @@ EPILOG = """\
 After an interruption the same command goes on where it stopped. An image that cannot be read is named and left out;
 the exit status is 1 then, and the same command adds it once it is replaced. Images that changed are cut again.
 
-  basicsr prepare datasets/DF2K/DIV2K_train_HR datasets/DF2K/Flickr2K_HR datasets/DF2K/HR_sub
-  basicsr prepare datasets/DF2K/DIV2K_train_HR datasets/DF2K/Flickr2K_HR datasets/DF2K/HR_sub.lmdb
+  basicsr prepare datasets/DF2K/HR datasets/DF2K/HR_sub
+  basicsr prepare DIV2K_train_HR Flickr2K_HR datasets/DF2K/HR_sub.lmdb
+  basicsr prepare datasets/DF2K/HR datasets/DF2K/HR.lmdb --no-crop                 (whole, for LightBSR's teacher)
   basicsr prepare datasets/train/BSDS400 datasets/train/BSDS400.lmdb --no-crop      (small images, as they are)
 """
 

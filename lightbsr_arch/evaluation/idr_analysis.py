@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..degradations import Degradation
-from . import idr_statistics as statistics
+from ..metrics import idr_statistics as statistics
 from . import plots
 from .idr_report import Table, write
 from .idr_samples import IDROptions, draw, features

@@ -143,7 +143,8 @@ PAPER_TABLES = {
     'kdsr-1': PaperTable(
         'KDSR, Table 1: mean over Gaussian8. PSNR in dB and SSIM, x4', 'kdsr_table1_gaussian8', BLIND_TEST_SETS,
         'gaussian8', ('psnr', 'ssim'), is_mean=True, quoted=('Bicubic',),
-        notes=('The printed bicubic row was measured on other LR images: no difference is given.',)),
+        notes=('The printed bicubic row was measured on other LR images: no difference is given.',
+               "KDSR's release scales the luma for SSIM otherwise: it prints 0.0001 to 0.0002 less for the same images.")),
     'kdsr-2': PaperTable(
         'KDSR, Table 2: anisotropic blur and noise. PSNR in dB, x4', 'kdsr_table2_set14_aniso', ('Set14',),
         'kdsr_setting2', quoted=('*',),

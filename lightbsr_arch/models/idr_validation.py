@@ -49,7 +49,7 @@ class IDRValidation:
         """The figures, once all data sets are through; nothing before."""
         if not self.labels.keys() <= self.rows.keys():
             return {}
-        from ..evaluation import idr_statistics  # here, as scikit-learn takes a second to import
+        from ..metrics import idr_statistics  # here, as scikit-learn takes a second to import
         rows = [row for dataset in self.labels for row in in_turn(gather_objects(self.rows[dataset]))]
         features, labels, images = (np.array(column) for column in zip(*rows))
         self.rows = {}
