@@ -110,7 +110,7 @@ WRONG_OPTIONS = [
     ('model_type', 'LightBSRTeacherModl', "there is no model named 'LightBSRTeacherModl'; did you mean 'LightBSRTeacherModel'"),
     ('model_type', 'SRModel', 'datasets.train: SRModel trains on finished pairs: set pairs: true'),
     ('path:pretrained_network_g', 'w.pth', "path: unknown key 'pretrained_network_g'; did you mean 'pretrain_network_g'"),
-    ('path:pretrain_network_g', 'nowhere.pth', 'there is no file nowhere.pth'),
+    ('path:pretrain_network_g', 'nowhere.pth', 'path.pretrain_network_g: there is no file nowhere.pth: put it there, or name another'),
     ('path:resume_state', 'nowhere.state', 'cannot resume from nowhere.state'),
     ('val:metrics:psnr:type', 'calculate_psn', "val.metrics.psnr: there is no metric named 'calculate_psn'; did you mean"),
     ('val:save_imgs', True, "val: unknown key 'save_imgs'; did you mean 'save_img'"),
@@ -242,6 +242,25 @@ def test_an_option_file_of_another_command(path: str, verb: str, run_cli: Callab
     for asked in ('check', 'train', 'test'):
         assert run_cli(asked, '-opt', ROOT / 'options' / path) == 1
         assert one_error(capfd, asked).endswith(f'is a file for `basicsr {verb}`, neither a training nor a test')
+
+
+def test_a_test_is_no_training(run_cli: Callable, capfd: pytest.CaptureFixture) -> None:
+    assert run_cli('train', '-opt', ROOT / 'options/test_setting1.yml') == 1
+    assert one_error(capfd, 'train').endswith('is a file for `basicsr test`, not for a training')
+
+
+def test_a_misspelt_verb(run_cli: Callable, capfd: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as status:
+        run_cli('trian', '-opt', 'x.yml')
+    assert status.value.code == 2 and "there is no verb 'trian'; did you mean 'train'" in capfd.readouterr().err
+
+
+def test_an_lmdb_beside_a_missing_folder_is_named(images: Path, tmp_path: Path, run_cli: Callable,
+                                                  capfd: pytest.CaptureFixture) -> None:
+    (tmp_path / 'sub.lmdb').mkdir()
+    path = tiny.write(tiny.teacher(tmp_path / 'sub'), tmp_path)
+    assert run_cli('train', '-opt', path) == 1
+    assert f'there is no folder {tmp_path}/sub, but {tmp_path}/sub.lmdb: name that in dataroot_gt' in one_error(capfd, 'train')
 
 
 def test_a_missing_list_of_images_is_no_news_from_the_system(run_cli: Callable, capfd: pytest.CaptureFixture) -> None:

@@ -70,7 +70,12 @@ def test_a_student_of_the_right_and_of_another_teacher(images: Path, tmp_path: P
     status, lines, err = check(tiny.student(images, path), '--no-steps')
     assert status == 1 and f'{path} is a teacher of another setting' in err and len(err.splitlines()) == 1
     status, _, err = check(tiny.student(images, tmp_path / 'nowhere.pth'), '--no-steps')
-    assert status == 1 and f'cannot be run: there is no file {tmp_path}/nowhere.pth' in err
+    assert status == 1 and f'path.pretrain_network_t: there is no file {tmp_path}/nowhere.pth: put it there' in err
+    gone = tiny.student(images, 'experiments/gone/models/w.pth')
+    gone['datasets']['train']['dataroot_gt'] = 'nowhere'
+    status, lines, _ = check(gone, '--no-steps')
+    wrong = [line for line in lines if line.startswith('  wrong')]
+    assert status == 1 and len(wrong) == 2 and 'gone/models/w.pth: train gone first, or name another file' in wrong[1]
 
 
 def test_basicsrs_own_model_and_a_test(images: Path, check: Lines) -> None:

@@ -104,6 +104,8 @@ def load_named_weights() -> None:
                      param_key: Optional[str] = 'params') -> None:
         net = self.get_bare_model(net)
         arch = type(net).__name__
+        key = next((key for key, path in self.opt['path'].items() if path == load_path), 'path')
+        checkpoints.require(load_path, f'path.{key}')
         if net is getattr(self, 'net_g_ema', None):  # the average may start from a file that has none
             param_key = None
         loaded = checkpoints.read(load_path, param_key)

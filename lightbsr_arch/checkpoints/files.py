@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import pickle
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -100,6 +101,22 @@ def read(path: str, param_key: Optional[str] = None) -> Checkpoint:
         return Checkpoint(state_dict, arch, kwargs)
     network = dict(content['network']) if keys and isinstance(content.get('network'), dict) else {}
     return Checkpoint(state_dict, network.pop('type', None), network, content.get('degradation') if keys else None)
+
+
+def require(path: str, key: str) -> None:
+    """Looks whether an option file's weights are there.
+
+    Args:
+        path: The file.
+        key: Where the option file names it, such as path.pretrain_network_t.
+
+    Raises:
+        CheckpointError: they are not; the message says what to do.
+    """
+    if not os.path.isfile(path):
+        experiment = re.search(r'([^/]+)/models/[^/]+$', path)
+        todo = f'train {experiment[1]} first' if experiment else 'put it there'
+        raise CheckpointError(f'{key}: there is no file {path}: {todo}, or name another file')
 
 
 def read_file(path: str) -> dict[str, Any]:

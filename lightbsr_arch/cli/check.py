@@ -28,6 +28,7 @@ def run(arguments: list[str]) -> int:
     report = Report()
     report('options', f'{parsed.opt}: all keys are known; {opt["model_type"]}, {verb}ing {opt["network_g"]["type"]}')
     num_images = check_data(opt, parsed.thorough, report)
+    check_weights(opt, report)
     if not report.errors:
         check_building(opt, report)
     if verb == 'train' and not report.errors:
@@ -132,6 +133,14 @@ def attempt(step: Callable[..., Any], opt: Options, report: Report) -> Any:
 
 
 # --------------------------------------------------------------------------------------------------------- networks
+def check_weights(opt: Options, report: Report) -> None:
+    """Whether they are there, whatever the data are."""
+    from .. import checkpoints
+    for key, path in opt['path'].items():
+        if key.startswith('pretrain_network_') and path:
+            attempt(lambda _: checkpoints.require(path, f'path.{key}'), opt, report)
+
+
 def check_building(opt: Options, report: Report) -> None:
     from .. import basicsr_compat
     with basicsr_compat.warnings_alone() as messages, warnings.catch_warnings():

@@ -17,13 +17,14 @@ DESCRIPTION = """\
 Draws one picture for a paper or README: for each image the whole of it and crops of one region, enlarged pixel by
 pixel, of the LR image, bicubic interpolation, each method and the HR image, with PSNR and SSIM below."""
 EPILOG = """\
-A SOURCE is a file of weights that names its network (this package's and the releases' do), or a folder with finished
-images of the same names, whatever made them (results/<name>/visualization/<set>, say).
+A SOURCE is a file of weights that names its network (this package's and the releases' do), a name of bundled weights, or
+a folder with finished images of the same names, whatever made them (results/<name>/visualization/<set>, say).
 HR images (--gt) are degraded as by `basicsr degrade`, whose words --degradation takes, or come with LR images of the
 same names (--lq). LR images alone are compared without figures.
 PSNR and SSIM are of the Y channel of whole images, a border of SCALE pixels cut, as in the papers; the best are bold.
 Without --box, the region is where the methods differ most (bicubic alone: where the image has most edges).
 
+  basicsr compare LightBSR-compact-x4 --gt Set5/HR --degradation sigma=2.4
   basicsr compare LightBSR=net_g_latest.pth --gt Set5/HR --degradation sigma=2.4 --images butterfly bird
   basicsr compare Mine=net_g_latest.pth DASR=dasr/Set5 --gt Set5/HR --degradation sigma=2.4 --box 120,60,64,64
   basicsr compare LightBSR=net_g_latest.pth --lq photographs -o figure.pdf
@@ -71,9 +72,11 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 def _sources(words: Sequence[str]) -> dict[str, str]:
     """`LABEL=SOURCE` words; without a label the file's name is one."""
+    from ..inference import bundled
     sources: dict[str, str] = {}
     for word in words:
         label, source = split_label(word)
+        source = bundled.find(source)
         label = label or os.path.splitext(os.path.basename(source.rstrip('/')))[0]
         if label in sources:
             raise ValueError(f'two methods are called {label}: give them different labels, as in mine=FILE')

@@ -113,10 +113,12 @@ def _network(word: str) -> tuple[str, Section]:
     from .. import checkpoints
     from ..evaluation.complexity import PRESETS
     from ..evaluation.tables import read_results
+    from ..inference import bundled
     label, source = split_label(word)
     if source in PRESETS:
         return label or source, PRESETS[source]
-    if not os.path.isfile(source):
+    path = bundled.find(source)
+    if not os.path.isfile(path):
         raise ValueError(f'{source} is neither a file nor a network of the papers{suggest(source, list(PRESETS))}. '
                          'Other archs are given by --arch NAME')
     if source.endswith('.json'):
@@ -124,7 +126,7 @@ def _network(word: str) -> tuple[str, Section]:
         return label or results['name'], results['network']
     if source.endswith(('.yml', '.yaml')):
         return label or os.path.splitext(os.path.basename(source))[0], _network_g(source)
-    arch, kwargs, _ = checkpoints.load(source)
+    arch, kwargs, _ = checkpoints.load(path)
     return label or source, {'type': arch, **kwargs}
 
 

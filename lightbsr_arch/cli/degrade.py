@@ -22,7 +22,7 @@ OUTPUT then holds
                            names (N), kernels (N, 21, 21), noise (N), and jpeg (N) where images are compressed
 
 Settings: setting1 (isotropic, widths 1.2, 2.4, 3.6 at x4), setting2 (nine anisotropic kernels x noise 5 and 10),
-nine_kernels (those without noise), gaussian8 (eight isotropic kernels).
+kdsr_setting2 (the same x noise 0, 10, 20), nine_kernels (those without noise), gaussian8 (eight isotropic kernels).
 A degradation is sigma (isotropic), or lambda_1, lambda_2 and theta (anisotropic), or motion and theta (a straight
 motion blur); noise and jpeg (the quality of a compression) are optional. Widths are standard deviations in HR pixels,
 motion is a length in HR pixels, theta is in degrees, noise in 8-bit units. LOW:HIGH is a range to draw from, for each
@@ -34,7 +34,7 @@ image.
   basicsr degrade datasets/benchmarks/Set5/HR Set5_LR --degradation theta=30 lambda_1=3.5 lambda_2=1.5 noise=0:25
   basicsr degrade datasets/benchmarks/Set5/HR Set5_LR --degradation motion=15 theta=45 jpeg=40
 """
-SETTINGS = ('setting1', 'setting2', 'nine_kernels', 'gaussian8')
+SETTINGS = ('setting1', 'setting2', 'kdsr_setting2', 'nine_kernels', 'gaussian8')
 
 
 def run(arguments: list[str]) -> int:

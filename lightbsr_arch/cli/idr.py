@@ -16,7 +16,7 @@ Results land in ./results/<name>:
   idr_swap.md, .csv, .json      (--swap) PSNR with the IDR of another degradation, of another image, the mean IDR, and an
                                 IDR from a noisy estimate; swap_* shows all pairs of degradations
 
-  basicsr idr -opt options/idr_LightBSR.yml            (needs the trained teacher and student)
+  basicsr idr -opt options/idr_LightBSR.yml --skip-missing     (of the methods in the file, those that are trained)
   basicsr idr -opt options/idr_LightBSR.yml --swap
 """
 

@@ -8,6 +8,7 @@ import os
 import sys
 
 from ..allocator import keep_freed_memory
+from ..config import suggest
 
 VERBS = {
     'upscale': 'super-resolve images of your own',
@@ -46,6 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
     if not arguments:
         parser.print_help()
         return 2
+    if arguments[0] not in VERBS and not arguments[0].startswith('-'):
+        parser.error(f'there is no verb {arguments[0]!r}{suggest(arguments[0], list(VERBS))}')
     chosen = parser.parse_args(arguments[:1])
     keep_freed_memory()
     run = importlib.import_module(f'.{chosen.verb}', __package__).run

@@ -27,8 +27,11 @@ def check_arguments(verb: str, description: str, epilog: str, arguments: list[st
     parser.add_argument('-opt', required=True, metavar='FILE', help='option file (yml)')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none',
                         help='how the processes of a distributed run are started')
-    parser.add_argument('--auto_resume', action='store_true', help='go on from the newest saved state of this run')
-    parser.add_argument('--debug', action='store_true', help='validate and save every few iterations')
+    trains = verb == 'train'
+    parser.add_argument('--auto_resume', action='store_true',
+                        help='go on from the newest saved state of this run' if trains else argparse.SUPPRESS)
+    parser.add_argument('--debug', action='store_true',
+                        help='validate and save every few iterations' if trains else "put debug_ before the run's name")
     parser.add_argument('--local_rank', type=int, default=0, help='set by launchers')
     add_override(parser)
     parsed = parser.parse_args(arguments)
@@ -65,6 +68,8 @@ def check_outline(path: str, verb: str, overrides: Sequence[str] = ()) -> str:
     for key, other in OTHER_VERBS.items():
         if key in opt and 'model_type' not in opt:
             raise ValueError(f'{path} is a file for `basicsr {other}`, neither a training nor a test')
+    if verb == 'train' and 'model_type' in opt and not opt.keys() & {'train', 'logger'}:
+        raise ValueError(f'{path} is a file for `basicsr test`, not for a training')
     for key in (*VALUES, *SECTIONS[verb]):
         if opt.get(key) is None:
             raise ValueError(f'{path}: {key!r} is missing')

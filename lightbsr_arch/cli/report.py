@@ -9,7 +9,7 @@ from .arguments import make_parser, positive
 
 DESCRIPTION = """\
 Writes one HTML page from what tests and trainings left in their folders, with everything inside: it can be sent by mail
-and opened without a network."""
+and opened offline."""
 EPILOG = """\
 RESULTS are folders that `basicsr test` (./results/<name>) or `basicsr train` (./experiments/<name>) wrote. The page has
   figures    of all tests beside each other and the papers', and the papers' tables with them

@@ -36,7 +36,8 @@ difference."""
 EPILOG = """\
 Tables: lightbsr-1 to lightbsr-4 and kdsr-1 to kdsr-5, as numbered in the papers.
 A SOURCE is the table.json (or its folder) that `basicsr test` wrote, a file of weights that names its network (this
-package's and the releases' do), an option file for testing (its network and weights are taken), or the word bicubic.
+package's and the releases' do), a name of bundled weights (LightBSR-compact-x4), an option file for testing (its network and
+weights are taken), or the word bicubic.
 Networks are tested on the table's test sets; the results land in ./results/<table>_<label> and are taken from there as
 long as weights, images and versions stay the same. A LABEL that is a printed row's name, such as M4_full or M4, is set
 below that row; otherwise the network decides.
@@ -117,9 +118,11 @@ def split_label(word: str) -> tuple[str, str]:
 
 def find(source: str) -> tuple[str, Candidate | Results]:
     """A source's label, and its results or the network that is to be tested."""
+    from ..inference import bundled
     label, path = split_label(source)
-    if path == 'bicubic':
+    if path.lower() == 'bicubic':
         return label or 'Bicubic', Candidate(label or 'Bicubic', {'type': 'Bicubic', 'scale': SCALE})
+    path = bundled.find(path)
     if not os.path.exists(path):
         raise ValueError(f'there is no {path}: a row is a table.json or its folder, weights, an option file, or the word '
                          'bicubic')

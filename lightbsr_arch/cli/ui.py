@@ -25,7 +25,7 @@ For many images, and to keep transparency, 16 bits and metadata, take `basicsr u
 
   basicsr ui
   basicsr ui --weights net_g_latest.pth --port 8000
-  basicsr ui --host 0.0.0.0                              (others in the network may use it, too)
+  basicsr ui --host 0.0.0.0                              (for other machines, too)
 """
 MODELS = {'chosen by its noise': 'auto', 'for clean images': 'clean', 'for noisy images': 'noisy'}
 MAX_SHOWN = 2048  # pixels; browsers are slow with more

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Super-resolves images: PNG, JPEG, WebP, TIFF and BMP; gray, colour and alpha, 8 and 16 bits. Orientation, EXIF and colour
-profile are taken into account and kept. Needs no network and no option file."""
+profile are taken into account and kept. Works offline; the weights are included."""
 EPILOG = """\
 INPUT is a file, a folder (searched with its subfolders; names are kept), or - for stdin. OUT is a file for a single image,
 a folder, or - for stdout. An image that cannot be read is named, the others are done, and the exit status is 1.
 
-WEIGHTS is a name of bundled weights, Bicubic for the baseline, or a file: this package's, BasicSR's .pth of one of its
+WEIGHTS is LightBSR-compact-x4 or LightBSR-compact-noisy-x4, Bicubic for the baseline, or a file: this package's, BasicSR's .pth of one of its
 networks, a release's; with --backend onnx an .onnx file. Without it, a bundled network is chosen for each image: by its
 noise (--model auto), or always the one for clean or for noisy images.
 

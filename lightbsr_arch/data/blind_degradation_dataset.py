@@ -164,6 +164,9 @@ def list_images(root: str, meta_info_file: str | None = None) -> list[str]:
     """
     is_lmdb = root.rstrip('/').endswith('.lmdb')
     if not os.path.isdir(root):
+        other = root.removesuffix('.lmdb') if is_lmdb else f'{root}.lmdb'
+        if os.path.isdir(other):
+            raise ValueError(f'there is no folder {os.path.abspath(root)}, but {other}: name that in dataroot_gt')
         raise ValueError(f'there is no folder {os.path.abspath(root)}: set dataroot_gt, or data_root at the top of the '
                          'option file (datasets/README.md tells how to prepare data)')
     if is_lmdb or meta_info_file:

@@ -7,6 +7,16 @@ FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 MODELS = {'clean': 'LightBSR-compact-x4', 'noisy': 'LightBSR-compact-noisy-x4'}
 
 
+def find(weights: str) -> str:
+    """The file of bundled weights for their name, in upper or lower case; any other text as it is.
+
+    Raises:
+        ValueError: the installation lacks it.
+    """
+    name = {name.lower(): name for name in MODELS.values()}.get(weights.lower())
+    return path(name) if name else weights
+
+
 def path(name: str) -> str:
     """The file of bundled weights.
 

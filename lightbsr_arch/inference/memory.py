@@ -16,12 +16,12 @@ def parse_size(text: str) -> int:
     """'4GB', '4G', '512MiB' or '1000000' -> bytes.
 
     Raises:
-        ValueError: of another form, or nothing.
+        ValueError: of another form, or less than 1 MB.
     """
     match = re.fullmatch(r'(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?', text.strip(), re.IGNORECASE)
     size = int(float(match[1]) * UNITS[match[2].upper()]) if match else 0
-    if not size:
-        raise ValueError(f'a size in memory must be a number of bytes, or such as 4GB or 512MB, got {text!r}')
+    if size < 2**20:  # what is meant with 4 has a unit
+        raise ValueError(f'a size in memory must be such as 4GB or 512MB, and at least 1MB, got {text!r}')
     return size
 
 

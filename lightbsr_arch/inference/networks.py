@@ -1,6 +1,8 @@
 """Networks from names and files of weights, ready to upscale."""
 from __future__ import annotations
 
+import os
+
 from torch import nn
 
 from .. import archs, checkpoints
@@ -20,9 +22,11 @@ def load_network(weights: str) -> nn.Module:
     Raises:
         ValueError: no such name or file, a file that does not name its network, a teacher, another network.
     """
-    if weights == BASELINE:
+    if weights.lower() == BASELINE.lower():
         return archs.Bicubic(scale=4)
-    path = bundled.path(weights) if weights in bundled.MODELS.values() else weights
+    path = bundled.find(weights)
+    if not os.path.isfile(path):
+        raise ValueError(f'there is no file {path}; the bundled weights are {", ".join(bundled.MODELS.values())} and {BASELINE}')
     arch, kwargs, state_dict = checkpoints.load(path)
     if arch in TEACHERS:
         raise ValueError(f'{path} holds a {arch}, which must be given the {TEACHERS[arch]} of each image and cannot '

@@ -67,6 +67,7 @@ class StudentModel(BlindSRModel):
         if path is None:
             raise ValueError(f'path.pretrain_network_t is missing: train a {self.teacher_arch} first and give its '
                              'net_g_....pth')
+        checkpoints.require(path, 'path.pretrain_network_t')
         named = self.opt.get('network_t')
         loaded = (checkpoints.read if named else checkpoints.read_named)(path, self.opt['path'].get('param_key_t'))
         section = named or {'type': loaded.arch, **loaded.kwargs}
