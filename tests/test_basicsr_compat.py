@@ -51,7 +51,7 @@ def edsr(images: Path, total_iter: int = 4, **train: Any) -> Options:
 
 
 def model(is_train: bool = True, **opt: Any) -> BaseModel:
-    return BaseModel({'num_gpu': 0, 'is_train': is_train, 'dist': False, **opt})
+    return BaseModel({'num_gpu': 0, 'path': {}, 'is_train': is_train, 'dist': False, **opt})
 
 
 # ------------------------------------------------------------------------------------------------------ the import
