@@ -105,7 +105,7 @@ def check_dataset(section: Options, thorough: bool, report: Report) -> int:
     folder = section.get('dataroot_gt') or section.get('dataroot_lq')
     report('data', f'{section["phase"]}: {folder}')
     with basicsr_compat.warnings_alone() as messages:
-        dataset = attempt(build_dataset, section, report)
+        dataset = attempt(report, build_dataset, section)
         problems = list(inspect(dataset, thorough)) if dataset is not None else []
     report.notes(messages)
     if dataset is None:
@@ -119,12 +119,12 @@ def check_dataset(section: Options, thorough: bool, report: Report) -> int:
     return len(dataset)
 
 
-def attempt(step: Callable[..., Any], opt: Options, report: Report) -> Any:
+def attempt(report: Report, step: Callable[..., Any], *arguments: Any) -> Any:
     """What a step gives, or None and an error in the report."""
     from ..basicsr_compat import plain_errors
     try:
         with plain_errors():
-            return step(opt)
+            return step(*arguments)
     except OSError as error:
         report.error(f'{error.filename}: {error.strerror}' if error.filename else str(error))
     except ValueError as error:
@@ -138,14 +138,14 @@ def check_weights(opt: Options, report: Report) -> None:
     from .. import checkpoints
     for key, path in opt['path'].items():
         if key.startswith('pretrain_network_') and path:
-            attempt(lambda _: checkpoints.require(path, f'path.{key}'), opt, report)
+            attempt(report, checkpoints.require, path, f'path.{key}')
 
 
 def check_building(opt: Options, report: Report) -> None:
     from .. import basicsr_compat
     with basicsr_compat.warnings_alone() as messages, warnings.catch_warnings():
         warnings.filterwarnings('ignore', 'This DataLoader will create')  # more workers than cores: a note says so
-        attempt(basicsr_compat.rehearse, opt, report)
+        attempt(report, basicsr_compat.rehearse, opt)
     report.notes(messages)
     if report.errors:
         return

@@ -135,6 +135,7 @@ def find(source: str) -> tuple[str, Candidate | Results]:
 
 
 def _from_options(label: str, path: str) -> Candidate:
+    from .. import checkpoints
     from .pipeline import check_outline
     check_outline(path, 'test')
     opt = option_files.read(path)
@@ -144,8 +145,8 @@ def _from_options(label: str, path: str) -> Candidate:
         raise ValueError(f'{path}: scale is {opt["scale"]}, the papers have {SCALE} alone')
     further = dict(opt['path'])
     weights = os.path.expanduser(further.pop('pretrain_network_g', None) or '')
-    if weights and not os.path.isfile(weights):
-        raise ValueError(f'{path}: path.pretrain_network_g: there is no file {weights}')
+    if weights:
+        checkpoints.require(weights, f'{path}: path.pretrain_network_g')
     return Candidate(label or opt['name'], opt['network_g'], weights or None, opt['model_type'], further)
 
 
