@@ -83,6 +83,8 @@ class _DepthwiseOnCPU(torch.autograd.Function):
 class ConvNeXtBody(nn.Module):
     """Depthwise 7x7, LayerNorm over channels, two pointwise layers, LayerScale; without the residual.
 
+    LayerScale scales the last layer's weights, not its result: a map less to write and, for the gradient, to keep.
+
     Args:
         num_feat: Channels C of the features (B, C, H, W).
         layer_scale: Start value of LayerScale's gamma.
@@ -107,8 +109,9 @@ class ConvNeXtBody(nn.Module):
         y = self.depthwise(x).permute(0, 2, 3, 1)
         if y.requires_grad:  # in bfloat16 a CPU adds up the gradients of LayerNorm's weights in bfloat16, 80 % off
             y = y.float()
-        y = self.project(self.act(self.expand(self.norm(y))))
-        return (self.gamma * y).permute(0, 3, 1, 2)
+        y = self.act(self.expand(self.norm(y)))
+        y = F.linear(y, self.gamma[:, None] * self.project.weight, self.gamma * self.project.bias)
+        return y.permute(0, 3, 1, 2)
 
 
 class ConvNeXtBlock(ConvNeXtBody):
