@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .idr_features import pooled
-from .layers import ConvNeXtBlock, ConvNeXtBody, MeanShift, Residual, Trunk, Upsampler, known
+from .layers import ConvNeXtBlock, ConvNeXtBody, MeanShift, Residual, Trunk, Upsampler, known, spatial_mean
 from .momentum_encoder import MomentumEncoder
 
 ESTIMATE_CHANNELS = 128
@@ -138,7 +138,7 @@ class IDRAdaptationBlock(nn.Module):
             f_s = f_s * self.spatial_gate(torch.cat([spatial, f_s], 1))
         f_s = self.spatial_conv(f_s)
         if self.channel_gate is not None:
-            mean = f_c.mean((2, 3)) if mean is None else mean[:, self.split[0]:]
+            mean = (spatial_mean(x) if mean is None else mean)[:, self.split[0]:]
             f_c = f_c * self.channel_gate(torch.cat([mean, channel], 1))[..., None, None]
         return x + self.body(self.act(torch.cat([f_s, f_c], 1)))
 

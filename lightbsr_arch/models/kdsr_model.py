@@ -83,9 +83,7 @@ class KDSRGANStudentModel(KDSRStudentModel):
 
     def setup_optimizers(self) -> None:
         super().setup_optimizers()
-        options = dict(self.opt['train']['optim_d'])
-        self.optimizer_d = self.get_optimizer(options.pop('type'), self.net_d.parameters(), **options)
-        self.optimizers.append(self.optimizer_d)
+        self.optimizer_d = self.make_optimizer('optim_d', self.net_d)
 
     def moved_by_a_step(self) -> list[Tensor]:
         return super().moved_by_a_step() + list(self.net_d.buffers())
