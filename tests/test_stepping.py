@@ -184,10 +184,13 @@ def test_recomputing_keeps_less_and_changes_nothing(options: Callable, images: P
     assert changed(*results) == [] and kept[1] < kept[0]
 
 
-@pytest.mark.parametrize('optimizer', [{'type': 'AdamW', 'weight_decay': 0.1}, {'type': 'Adam', 'fused': True}])
-def test_optimizers(optimizer: Options, images: Path, make: Callable) -> None:
+@pytest.mark.parametrize('optimizer, fused', [
+    ({'type': 'AdamW', 'weight_decay': 0.1}, True), ({'type': 'Adam', 'fused': False}, False),
+    ({'type': 'Adam', 'foreach': True}, None)])
+def test_optimizers_are_fused_unless_the_options_choose(optimizer: Options, fused: bool | None, images: Path,
+                                                        make: Callable) -> None:
     model, _ = make(kdsr(images, optim_g=optimizer))
-    assert type(model.optimizer_g).__name__ == optimizer['type']
+    assert type(model.optimizer_g).__name__ == optimizer['type'] and model.optimizer_g.defaults['fused'] is fused
     before = everything(model)
     model.optimize_parameters(1)
     assert changed(before, everything(model))
