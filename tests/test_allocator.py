@@ -33,6 +33,28 @@ def test_freed_memory_is_kept_until_it_is_returned() -> None:
     assert kept > 60 and returned < 10
 
 
+FLAGS = """
+from lightbsr_arch import allocator
+
+def flags():
+    regions = open('/proc/self/smaps').read().split('VmFlags:')
+    return {flag for before, after in zip(regions, regions[1:]) if '[heap]' in before.rpartition('VmFlags')[2]
+            for flag in after.splitlines()[0].split()}
+
+for step in (lambda: None, allocator.keep_freed_memory, allocator.return_freed_memory):
+    step()
+    print('hg' in flags())
+"""
+
+
+@pytest.mark.skipif(allocator.GLIBC is None or not Path('/sys/kernel/mm/transparent_hugepage').exists(),
+                    reason='this system has no huge pages to ask for')
+def test_huge_pages_are_asked_for_and_again_after_memory_was_returned() -> None:
+    answer = subprocess.run([sys.executable, '-c', FLAGS], capture_output=True, text=True, check=True,
+                            cwd=Path(__file__).resolve().parents[1])
+    assert answer.stdout.split() == ['False', 'True', 'True']
+
+
 def test_without_glibc_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(allocator, 'GLIBC', None)
     allocator.keep_freed_memory()
