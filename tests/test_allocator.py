@@ -38,7 +38,7 @@ from lightbsr_arch import allocator
 
 def flags():
     regions = open('/proc/self/smaps').read().split('VmFlags:')
-    return {flag for before, after in zip(regions, regions[1:]) if '[heap]' in before.rpartition('VmFlags')[2]
+    return {flag for region, after in zip(regions, regions[1:]) if '[heap]' in region
             for flag in after.splitlines()[0].split()}
 
 for step in (lambda: None, allocator.keep_freed_memory, allocator.return_freed_memory):
