@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightbsr_arch.evaluation import complexity
-from lightbsr_arch.inference.devices import pick_layout
+from lightbsr_arch.inference.devices import ready
 
 from . import pairs, plain
 from .pairs import Pair, Settings, spread_error
@@ -29,8 +29,8 @@ PLAIN = {'LightBSR': plain_lightbsr, 'KDSR-M': plain.kdsr}
 
 
 def ours(net: nn.Module, asked: Settings) -> Callable[[Tensor], Tensor]:
-    """The network as the package runs it: in the faster layout, without gradients, in half precision by autocast."""
-    net = net.to(memory_format=pick_layout(net, asked.device, asked.dtype))
+    """The network as the package runs it: made ready, without gradients, in half precision by autocast."""
+    net = ready(net, asked.device, asked.dtype)
     if asked.compile:
         net = torch.compile(net, mode=asked.compile)
 

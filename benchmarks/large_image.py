@@ -18,7 +18,7 @@ from torch import nn
 from lightbsr_arch.allocator import keep_freed_memory
 from lightbsr_arch.archs import KDSR, LightBSR
 from lightbsr_arch.inference import bundled, needs_tiles, tiles
-from lightbsr_arch.inference.devices import pick_layout
+from lightbsr_arch.inference.devices import ready
 from lightbsr_arch.inference.networks import load_network
 
 NETWORKS = {
@@ -33,7 +33,7 @@ def main() -> None:
     torch.manual_seed(0)
     keep_freed_memory()
     network = NETWORKS[parsed.network]().eval()
-    network.to(parsed.device, memory_format=pick_layout(network, parsed.device))
+    ready(network, parsed.device)
     lq = np.random.default_rng(0).integers(0, 256, (3, parsed.height, parsed.width), dtype=np.uint8)
     print(f'{parsed.network}, LR {parsed.width} x {parsed.height}, tiles in {parsed.memory} MB, '
           f'needed: {needs_tiles(network, parsed.height, parsed.width, parsed.memory * 10**6)}')

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lightbsr_arch import checkpoints
 from lightbsr_arch.archs import IDR, Bicubic, LightBSR, LightBSRTeacher, TeacherStep
-from lightbsr_arch.archs.layers import ConvNeXtBody, DepthwiseConv, Upsampler
+from lightbsr_arch.archs.layers import ConvNeXtBody, DepthwiseConv, Merging, Upsampler
 from lightbsr_arch.degradations import fit_pca_basis, imresize, isotropic_kernel
 from tests import upstream_weights
 
@@ -205,7 +205,7 @@ def test_upsampler_names_the_scales_that_it_has(scale: float) -> None:
 @pytest.mark.parametrize('scale', [2, 3, 4])
 def test_merged_upsampler_is_its_layers(scale: int, size: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     net, merged = Upsampler(scale, 8).double(), []
-    monkeypatch.setattr(net, 'as_one', lambda: merged.append(True) or Upsampler.as_one(net))
+    monkeypatch.setattr(net, 'merge', lambda: merged.append(True) or Upsampler.merge(net))
     x = torch.rand(size[0], 8, *size[1:], dtype=torch.float64, requires_grad=True)
     ours, expected = net(x), nn.Sequential.forward(net, x)
     assert merged and ours.shape == expected.shape
@@ -216,10 +216,20 @@ def test_merged_upsampler_is_its_layers(scale: int, size: tuple[int, int, int], 
 
 def test_small_images_meta_tensors_and_traces_run_the_upsamplers_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     net = Upsampler(4, 8)
-    monkeypatch.setattr(net, 'as_one', lambda: pytest.fail('the layers were merged'))
+    monkeypatch.setattr(net, 'merge', lambda: pytest.fail('the layers were merged'))
     assert net(torch.rand(1, 8, 7, 500)).shape == (1, 3, 28, 2000)
     assert copy.deepcopy(net).to('meta')(torch.rand(1, 8, 64, 64, device='meta')).shape == (1, 3, 256, 256)
     torch.jit.trace(net, torch.rand(1, 8, 64, 64), check_trace=False)
+
+
+@pytest.mark.parametrize('net, lead', [(ConvNeXtBody(8, 0.5), (2, 8)), (Upsampler(4, 8), (1, 8))], ids=['body', 'upsampler'])
+def test_frozen_weights_give_the_same_follow_the_network_and_are_not_saved(net: Merging, lead: tuple[int, int]) -> None:
+    x = torch.rand(*lead, 40, 48)
+    names, expected = net.state_dict().keys(), net(x)
+    net.freeze()
+    assert not any(tensor.requires_grad for tensor in net.merged()) and net.state_dict().keys() == names
+    assert torch.equal(net(x), expected)
+    assert all(tensor.dtype == torch.float64 for tensor in copy.deepcopy(net).double().merged())
 
 
 @pytest.mark.parametrize('num_feat, dtype', [(24, torch.float64), (12, torch.float64), (16, torch.bfloat16)], ids=str)

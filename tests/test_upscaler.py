@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lightbsr_arch import archs, checkpoints
+from lightbsr_arch.archs.layers import ConvNeXtBody, Upsampler
 from lightbsr_arch.degradations import imresize
 from lightbsr_arch.inference import Upscaler, bundled, memory, upscaler as upscaler_module, views
 from lightbsr_arch.inference.alpha import fill_hidden
@@ -64,6 +65,17 @@ def whole(network: nn.Module, image: np.ndarray) -> np.ndarray:
 
 
 # ---------------------------------------------------------------------------------------------- pixels
+def test_merged_weights_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, image = tiny(), smooth_image((48, 40))
+    upscale = Upscaler(save(network, tmp_path / 'net.pth', 'LightBSR', **TINY['LightBSR']), device='cpu')
+    upscale(image)
+    for layer in (ConvNeXtBody, Upsampler):
+        monkeypatch.setattr(layer, 'merge', lambda self: pytest.fail('they are made again'))
+    sr = upscale(image)
+    monkeypatch.undo()
+    assert np.abs(sr - whole(network, image)).max() < 0.51
+
+
 @pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
 @pytest.mark.parametrize('kind', KINDS)
 def test_pixels_of_a_known_network(kind: str, dtype: type) -> None:

@@ -87,7 +87,24 @@ def spatial_mean(x: Tensor) -> Tensor:
     return x.sum((2, 3)) / (x.shape[2] * x.shape[3])
 
 
-class ConvNeXtBody(nn.Module):
+class Merging(nn.Module):
+    """Computes with one weight and one bias made of its parameters: in each pass anew, so that they are trained, or once."""
+
+    def merge(self) -> tuple[Tensor, Tensor]:
+        """Makes them; differentiable."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def freeze(self) -> None:
+        """Makes them for all passes to come. Parameters that change afterwards have no effect."""
+        for name, tensor in zip(('frozen_weight', 'frozen_bias'), self.merge()):
+            self.register_buffer(name, tensor, persistent=False)
+
+    def merged(self) -> tuple[Tensor, Tensor]:
+        return (self.frozen_weight, self.frozen_bias) if hasattr(self, 'frozen_weight') else self.merge()
+
+
+class ConvNeXtBody(Merging):
     """Depthwise 7x7, LayerNorm over channels, two pointwise layers, LayerScale; without the residual.
 
     LayerScale scales the last layer's weights, not its result: a map less to write and, for the gradient, to keep.
@@ -117,8 +134,11 @@ class ConvNeXtBody(nn.Module):
         if y.requires_grad:  # in bfloat16 a CPU adds up the gradients of LayerNorm's weights in bfloat16, 80 % off
             y = y.float()
         y = self.act(self.expand(self.norm(y)))
-        y = F.linear(y, self.gamma[:, None] * self.project.weight, self.gamma * self.project.bias)
-        return y.permute(0, 3, 1, 2)
+        return F.linear(y, *self.merged()).permute(0, 3, 1, 2)
+
+    def merge(self) -> tuple[Tensor, Tensor]:
+        """Weight (C, 2C) and bias (C,) of the last layer, scaled."""
+        return self.gamma[:, None] * self.project.weight, self.gamma * self.project.bias
 
 
 class ConvNeXtBlock(ConvNeXtBody):
@@ -128,7 +148,7 @@ class ConvNeXtBlock(ConvNeXtBody):
         return x + super().forward(x)
 
 
-class Upsampler(nn.Sequential):
+class Upsampler(Merging, nn.Sequential):
     """Convolutions and pixel shuffles up to `scale`, then a convolution to RGB, without activations.
 
     Being linear, they are one 5x5 convolution and one pixel shuffle, and are computed as such, in training too: a fifth to a
@@ -154,7 +174,7 @@ class Upsampler(nn.Sequential):
             return super().forward(x)
         if min(x.shape[2:]) < 8 or x.shape[0] * x.shape[2] * x.shape[3] < (SMALL_ON_CUDA if x.is_cuda else SMALL):
             return super().forward(x)
-        sr = F.pixel_shuffle(F.conv2d(x, *self.as_one(), padding=2), self.scale)
+        sr = F.pixel_shuffle(F.conv2d(x, *self.merged(), padding=2), self.scale)
         edge = slice(self.scale)
         sr[:, :, edge] = self._padded(x[:, :, :3], (1, 1, 1, 0))[:, :, edge]
         sr[:, :, -self.scale:] = self._padded(x[:, :, -3:], (1, 1, 0, 1))[:, :, -self.scale:]
@@ -162,8 +182,8 @@ class Upsampler(nn.Sequential):
         sr[..., -self.scale:] = self._padded(x[..., -3:], (0, 1, 1, 1))[..., -self.scale:]
         return sr
 
-    def as_one(self) -> tuple[Tensor, Tensor]:
-        """Weight (3s², C, 5, 5) and bias (3s²,) of the one convolution; differentiable.
+    def merge(self) -> tuple[Tensor, Tensor]:
+        """Weight (3s², C, 5, 5) and bias (3s²,) of the one convolution.
 
         The weight is the layers' adjoint on a unit impulse at each of the s² pixels and 3 colours of an LR pixel.
         """

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .. import checkpoints
 from ..config import suggest
-from ..inference.devices import pick_layout
+from ..inference.devices import ready
 
 Sample = Mapping[str, Any]  # of a BlindDegradationDataset: lq, gt (3, H, W), kernel (21, 21), noise (); a real image: lq
 
@@ -74,7 +74,7 @@ def load_method(label: str, source: str | Mapping[str, Any], device: torch.devic
         network.load_state_dict(state_dict)
     except (RuntimeError, TypeError, ValueError, KeyError) as error:
         raise ValueError(f'{label}: {weights or section}: {" ".join(str(error).split())[:300]}') from None
-    return Method(label, network.to(device, memory_format=pick_layout(network, device)), section, weights)
+    return Method(label, ready(network, device), section, weights)
 
 
 def on_device(network: nn.Module, value: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ..archs import KDSR
+from ..archs.layers import Merging
 
 PRECISIONS = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
 
@@ -35,6 +36,16 @@ def pick_layout(network: nn.Module, device: torch.device | str,
     """
     halved_on_cpu = torch.device(device).type == 'cpu' and dtype != torch.float32
     return torch.contiguous_format if isinstance(network, KDSR) and not halved_on_cpu else torch.channels_last
+
+
+def ready(network: nn.Module, device: torch.device | str, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """Moves a network to where it shall run in `dtype`, in the faster layout, and makes its merged weights once: it is done with
+    training, and with loading weights."""
+    network.to(device, memory_format=pick_layout(network, device, dtype))
+    for module in network.modules():
+        if isinstance(module, Merging):
+            module.freeze()
+    return network
 
 
 def pick_dtype(precision: Optional[str], device: torch.device, bits: int) -> torch.dtype:

@@ -15,7 +15,7 @@ from ..allocator import keep_freed_memory, return_freed_memory
 from ..archs import KDSR, LightBSR
 from . import bundled, memory as memory_sizes, views
 from .alpha import fill_hidden, split_alpha
-from .devices import pick_device, pick_dtype, pick_layout
+from .devices import pick_device, pick_dtype, ready
 from .networks import load_network
 from .noise import NOISY, noise_level
 from .resizing import resize
@@ -95,9 +95,8 @@ class Upscaler:
 
     def _network(self, name: str) -> Any:
         if name not in self._networks:
-            network = load_network(name)
-            layout = pick_layout(network, self.device, pick_dtype(self._precision, self.device, 8))
-            self._networks[name] = network.to(self.device, memory_format=layout)
+            dtype = pick_dtype(self._precision, self.device, 8)
+            self._networks[name] = ready(load_network(name), self.device, dtype)
         return self._networks[name]
 
     def weights_for(self, image: np.ndarray) -> str:
