@@ -10,6 +10,7 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -94,7 +95,7 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     parser.add_argument('--plot', metavar='FILE', help='draw time and memory against pixels (.png, .pdf or .svg)')
     parsed = parser.parse_args(arguments)
     asked, rows = pairs.settings(parsed), []
-    report = pairs.run('growth', all_pairs(asked, rows), asked, rows)
+    report = pairs.run('growth', partial(all_pairs, rows=rows), asked, rows)
     print(f'\n{table(rows)}')
     if parsed.plot:
         draw(rows, parsed.plot)

@@ -66,7 +66,7 @@ def all_pairs(asked: Settings) -> Iterator[Pair]:
 
 def main(arguments: Sequence[str]) -> dict[str, Any]:
     asked = pairs.settings(pairs.parser(__doc__).parse_args(arguments))
-    return pairs.run('inference', all_pairs(asked), asked)
+    return pairs.run('inference', all_pairs, asked)
 
 
 if __name__ == '__main__':

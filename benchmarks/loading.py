@@ -118,23 +118,23 @@ def start_pair(folder: str, num: int) -> Pair:
     return Pair(f'start with {num} images', lambda: plain_start(folder), ours, disagreement, 0.0, num)
 
 
-def all_pairs(asked: Settings, folder: str) -> Iterator[Pair]:
-    for (height, _), num in itertools.product(asked.sizes or [(64, 64)], asked.batches or [4 if asked.quick else 64]):
-        place, edge = os.path.join(folder, f'{height}_{num}'), max(SUB_IMAGE, SCALE * height)
-        write_folder(place, num, edge)
-        write_lmdb(f'{place}.lmdb', num, edge, num)
-        yield loading_pair(f'folder, {num} samples', place, SCALE * height, num)
-        yield loading_pair(f'LMDB, {num} samples', f'{place}.lmdb', SCALE * height, num)
-    for num in (10, 100) if asked.quick else COUNTS:
-        place = os.path.join(folder, f'start_{num}.lmdb')
-        write_lmdb(place, num, 32, 10)
-        yield start_pair(place, num)
+def all_pairs(asked: Settings) -> Iterator[Pair]:
+    with tempfile.TemporaryDirectory() as folder:
+        for (height, _), num in itertools.product(asked.sizes or [(64, 64)], asked.batches or [4 if asked.quick else 64]):
+            place, edge = os.path.join(folder, f'{height}_{num}'), max(SUB_IMAGE, SCALE * height)
+            write_folder(place, num, edge)
+            write_lmdb(f'{place}.lmdb', num, edge, num)
+            yield loading_pair(f'folder, {num} samples', place, SCALE * height, num)
+            yield loading_pair(f'LMDB, {num} samples', f'{place}.lmdb', SCALE * height, num)
+        for num in (10, 100) if asked.quick else COUNTS:
+            place = os.path.join(folder, f'start_{num}.lmdb')
+            write_lmdb(place, num, 32, 10)
+            yield start_pair(place, num)
 
 
 def main(arguments: Sequence[str]) -> dict[str, Any]:
     asked = pairs.settings(pairs.parser(__doc__).parse_args(arguments))
-    with tempfile.TemporaryDirectory() as folder:
-        return pairs.run('loading', all_pairs(asked, folder), asked)
+    return pairs.run('loading', all_pairs, asked)
 
 
 if __name__ == '__main__':

@@ -1,13 +1,19 @@
-"""Two ways of doing the same thing, checked against each other and timed in turn: what the benchmarks share."""
+"""Two ways of doing the same thing, checked against each other and timed in turn: what the benchmarks share.
+
+On a CPU each way has a process of its own, as two programs would: the memory that one of them keeps, gives back and takes
+anew, page by page, would slow down or speed up the other.
+"""
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import multiprocessing
 import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -21,8 +27,8 @@ from lightbsr_arch.evaluation.writing import aligned
 WAYS, CLOCKS = ('plain', 'ours'), ('wall', 'cpu')
 DTYPES = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
 MIB = 2**20
-M_MMAP_THRESHOLD = -3  # of malloc.h
 Work = Callable[[], Any]
+Ask = Callable[[Callable[[Work, torch.device], Any]], Any]  # has a way's work measured by a function, here or elsewhere
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ class Settings:
 
     dtype: Precision of our way; the plain way has float32.
     compile: Mode of torch.compile for our way.
-    quick: Tiny networks, to see that a benchmark runs.
+    quick: Tiny networks, both ways in this process, to see that a benchmark runs.
     """
 
     device: torch.device
@@ -100,26 +106,66 @@ def settings(parsed: argparse.Namespace) -> Settings:
 
 
 # ---------------------------------------------------------------------------------------------------------- measuring
-def run(script: str, pairs: Iterable[Pair], asked: Settings, rows: Optional[list[dict[str, Any]]] = None) -> dict[str, Any]:
+def run(script: str, make_pairs: Callable[[Settings], Iterator[Pair]], asked: Settings,
+        rows: Optional[list[dict[str, Any]]] = None) -> dict[str, Any]:
     """Measures pair after pair, prints a table, writes JSON (after each, so that an end loses none); returns what it holds.
 
     Args:
+        make_pairs: Also called in the plain way's process, which gets a copy of it.
         rows: Where the figures of each pair are put as soon as they are there, for those who want them before the next.
 
     Raises:
         ValueError: the two ways of a pair disagree.
     """
+    allocator.keep_freed_memory()
     rates = {'plain': matmul_rate(asked, torch.float32), 'ours': matmul_rate(asked, asked.dtype)}
     rows = [] if rows is None else rows
     report = {'script': script, **surroundings(asked), 'matmul_multiply_adds_per_s': rates, 'rows': rows}
-    for pair in pairs:
-        if asked.only in pair.name:
-            rows.append(measure(pair, asked, rates))
-            _write(report, asked)
-            print(f'{pair.name}: {text(rows[-1]["wall_ratio"], 1, "x", 2)}', file=sys.stderr, flush=True)
+    with plain_ways(make_pairs, asked) as plain_way:
+        for pair in make_pairs(asked):
+            if asked.only in pair.name:
+                rows.append(measure(pair, asked, rates, plain_way(pair)))
+                _write(report, asked)
+                print(f'{pair.name}: {text(rows[-1]["wall_ratio"], 1, "x", 2)}', file=sys.stderr, flush=True)
     print(f'\n{table(rows)}\n\n{remark(report)}')
     _write(report, asked)
     return report
+
+
+@contextlib.contextmanager
+def plain_ways(make_pairs: Callable[[Settings], Iterator[Pair]], asked: Settings) -> Iterator[Callable[[Pair], Ask]]:
+    """Who has the plain way of a pair measured: a process that makes the same pairs, or on CUDA and if quick, this one."""
+    if asked.quick or asked.device.type != 'cpu':
+        yield lambda pair: lambda function: function(pair.plain, asked.device)
+        return
+    context = multiprocessing.get_context('spawn')
+    ours, theirs = context.Pipe()
+    context.Process(target=_serve, args=(make_pairs, asked, torch.get_num_threads(), theirs), daemon=True).start()
+    theirs.close()
+
+    def plain_way(pair: Pair) -> Ask:
+        def ask(function: Callable[[Work, torch.device], Any]) -> Any:
+            try:
+                ours.send((pair.name, function))
+                return ours.recv()
+            except (EOFError, BrokenPipeError):
+                raise RuntimeError(f'{pair.name}: the process of the plain way has ended, see its message above') from None
+        return ask
+    with ours:
+        yield plain_way
+
+
+def _serve(make_pairs: Callable[[Settings], Iterator[Pair]], asked: Settings, num_threads: int, pipe: Any) -> None:
+    """Answers until nobody asks any more; the pairs are asked for in their order, some not at all."""
+    torch.set_num_threads(num_threads)
+    pairs = make_pairs(asked)
+    pair = next(pairs)
+    with contextlib.suppress(EOFError):
+        while True:
+            name, function = pipe.recv()
+            while pair.name != name:
+                pair = next(pairs)
+            pipe.send(function(pair.plain, asked.device))
 
 
 def _write(report: Mapping[str, Any], asked: Settings) -> None:
@@ -128,44 +174,27 @@ def _write(report: Mapping[str, Any], asked: Settings) -> None:
             json.dump(report, file, indent=2)
 
 
-def measure(pair: Pair, asked: Settings, rates: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+def measure(pair: Pair, asked: Settings, rates: Mapping[str, Mapping[str, float]], plain_way: Ask) -> dict[str, Any]:
     """Checks that the two ways agree, then times them in turn: plain, ours, plain, ours, ..."""
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=asked.dtype != torch.float32):  # 10 bits would hide differences
         disagreement = pair.disagreement() if pair.plain else None
     if pair.plain and not disagreement <= pair.tolerance:  # NaN, too
         raise ValueError(f'{pair.name}: the two ways disagree by {disagreement:.2g}, more than {pair.tolerance:g}')
     multiply_adds = pair.multiply_adds()
-    works = {way: work for way in WAYS if (work := getattr(pair, way))}
-    peaks, rounds = {}, [{} for _ in range(asked.repeats)]
-    for way, work in works.items():  # warms up, too
-        ALLOCATORS[way]()
-        peaks[way] = peak_memory(work, asked.device)
-    for times in rounds:
-        for way, work in works.items():
-            ALLOCATORS[way]()
-            work()  # as one step follows another: the memory that the other way gave back is there again
-            times[way] = timed(work, asked.device)
+    ways: dict[str, Ask] = {'plain': plain_way} if pair.plain else {}
+    ways['ours'] = lambda function: function(pair.ours, asked.device)
+    peaks = {way: ask(peak_memory) for way, ask in ways.items()}  # warms up, too
+    rounds = [{way: ask(timed) for way, ask in ways.items()} for _ in range(asked.repeats)]
     row: dict[str, Any] = {'name': pair.name, 'disagreement': disagreement, 'tolerance': pair.tolerance,
                            'repeats': asked.repeats, 'num_image': pair.num_image}
     for way in WAYS:
         row[f'{way}_peak_bytes'] = peaks.get(way)
         for clock in CLOCKS:
-            seconds = statistics.median(times[way][clock] for times in rounds) if way in works else None
+            seconds = statistics.median(times[way][clock] for times in rounds) if way in ways else None
             row |= _speed(f'{way}_{clock}', seconds, pair.num_image, multiply_adds.get(way), rates[way][clock])
     for clock in CLOCKS:
         row[f'{clock}_ratio'] = pair.plain and statistics.median(times['plain'][clock] / times['ours'][clock] for times in rounds)
     return row
-
-
-def _glibcs_own_way() -> None:
-    """The thresholds at which glibc arrives by itself where it sees blocks of tens of megabytes."""
-    if allocator.GLIBC is not None:
-        allocator.GLIBC.mallopt(allocator.M_MMAP_MAX, 2**16)
-        allocator.GLIBC.mallopt(M_MMAP_THRESHOLD, 32 * MIB)
-        allocator.GLIBC.mallopt(allocator.M_TRIM_THRESHOLD, 64 * MIB)
-
-
-ALLOCATORS = {'plain': _glibcs_own_way, 'ours': allocator.keep_freed_memory}
 
 
 def _speed(prefix: str, seconds: Optional[float], num_image: int, multiply_adds: Optional[float],

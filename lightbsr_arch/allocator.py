@@ -17,10 +17,13 @@ if GLIBC is not None:
     GLIBC.malloc.restype = ctypes.c_void_p
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
 MADV_HUGEPAGE, HUGE_PAGE = 14, 2**21  # of sys/mman.h, and its size
+keeps = False
 
 
 def keep_freed_memory() -> None:
     """From now on this process keeps what it frees, for its next maps; `return_freed_memory` gives it back."""
+    global keeps
+    keeps = True
     if GLIBC is not None:
         GLIBC.mallopt(M_MMAP_MAX, 0)
         GLIBC.mallopt(M_TRIM_THRESHOLD, -1)
@@ -31,7 +34,8 @@ def return_freed_memory() -> None:
     """Gives the system what this process has freed and kept."""
     if GLIBC is not None:
         GLIBC.malloc_trim(0)
-        _ask_for_huge_pages()
+        if keeps:
+            _ask_for_huge_pages()
 
 
 def _ask_for_huge_pages() -> None:

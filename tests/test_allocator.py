@@ -41,7 +41,7 @@ def flags():
     return {flag for region, after in zip(regions, regions[1:]) if '[heap]' in region
             for flag in after.splitlines()[0].split()}
 
-for step in (lambda: None, allocator.keep_freed_memory, allocator.return_freed_memory):
+for step in (allocator.return_freed_memory, allocator.keep_freed_memory, allocator.return_freed_memory):
     step()
     print('hg' in flags())
 """
@@ -49,7 +49,7 @@ for step in (lambda: None, allocator.keep_freed_memory, allocator.return_freed_m
 
 @pytest.mark.skipif(allocator.GLIBC is None or not Path('/sys/kernel/mm/transparent_hugepage').exists(),
                     reason='this system has no huge pages to ask for')
-def test_huge_pages_are_asked_for_and_again_after_memory_was_returned() -> None:
+def test_huge_pages_are_asked_for_where_memory_is_kept_and_again_after_it_was_returned() -> None:
     answer = subprocess.run([sys.executable, '-c', FLAGS], capture_output=True, text=True, check=True,
                             cwd=Path(__file__).resolve().parents[1])
     assert answer.stdout.split() == ['False', 'True', 'True']

@@ -4,8 +4,10 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import os
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
 import pytest
 import torch
@@ -135,20 +137,44 @@ def test_errors_are_shares_of_the_plain_result() -> None:
 
 # ---------------------------------------------------------------------------------------------- measuring
 def quick_settings() -> pairs.Settings:
-    return pairs.settings(pairs.parser('').parse_args(['--device', 'cpu', '--repeats', '3']))
+    return pairs.settings(pairs.parser('').parse_args(['--device', 'cpu', '--quick']))
 
 
 def test_the_ways_take_turns() -> None:
     calls: list[str] = []
     pair = Pair('turns', lambda: calls.append('plain'), lambda: calls.append('ours'), lambda: 0.0, 0.0, 1)
-    pairs.measure(pair, quick_settings(), {way: dict.fromkeys(pairs.CLOCKS, 1.0) for way in pairs.WAYS})
-    assert calls == ['plain', 'ours'] + ['plain', 'plain', 'ours', 'ours'] * 3  # the first of two is not timed
+    asked = replace(quick_settings(), repeats=3)
+    with pairs.plain_ways(lambda asked: iter([pair]), asked) as plain_way:
+        pairs.measure(pair, asked, {way: dict.fromkeys(pairs.CLOCKS, 1.0) for way in pairs.WAYS}, plain_way(pair))
+    assert calls == ['plain', 'ours'] * 4  # once for the memory
+
+
+def processes(asked: pairs.Settings) -> Iterator[Pair]:
+    for name in ('first', 'left out', 'last'):
+        yield Pair(name, os.getpid, os.getpid, lambda: 0.0, 0.0, 1)
+
+
+def call(work: pairs.Work, device: torch.device) -> Any:
+    return work()
+
+
+def end(work: pairs.Work, device: torch.device) -> None:
+    os._exit(1)
+
+
+def test_the_plain_way_has_a_process_of_its_own() -> None:
+    asked = replace(quick_settings(), quick=False)
+    with pairs.plain_ways(processes, asked) as plain_way:
+        numbers = {plain_way(pair)(call) for pair in processes(asked) if pair.name != 'left out'}
+        assert len(numbers) == 1 and os.getpid() not in numbers
+        with pytest.raises(RuntimeError, match='last: the process of the plain way has ended'):
+            plain_way(Pair('last', None, os.getpid, float, 0.0, 1))(end)
 
 
 def test_a_disagreement_that_is_no_number_fails() -> None:
     pair = Pair('broken', lambda: 0, lambda: 0, lambda: math.nan, 1.0, 1)
     with pytest.raises(ValueError, match='disagree by nan'):
-        pairs.measure(pair, quick_settings(), {})
+        pairs.measure(pair, quick_settings(), {}, lambda function: None)
 
 
 def test_peak_memory_is_that_of_the_work_alone() -> None:

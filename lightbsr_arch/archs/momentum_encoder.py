@@ -67,9 +67,9 @@ class MomentumEncoder(nn.Module):
         """
         if self.key is None:
             return self.query.estimator(patches[:, 0]), None, None, None
-        estimate, embedding = self._encode(self.query, patches)
-        with torch.no_grad():
+        with torch.no_grad():  # first, while no maps are kept for the query's gradient
             key = self._encode(self.key, patches)[1]
+        estimate, embedding = self._encode(self.query, patches)
         return estimate[:, 0], embedding[:, 0], F.normalize(embedding, dim=-1), F.normalize(key, dim=-1)
 
     def _encode(self, encoder: ContrastiveEncoder, patches: Tensor) -> tuple[Tensor, Tensor]:

@@ -73,7 +73,10 @@ class LightBSRTeacherModel(BlindSRModel):
 
     def moved_by_a_step(self) -> list[Tensor]:
         encoder = self.get_bare_model(self.net_g).encoder
-        return super().moved_by_a_step() + (list(encoder.key.parameters()) if encoder.key is not None else [])
+        if encoder.key is None:
+            return super().moved_by_a_step()
+        buffers = [buffer for buffer in super().moved_by_a_step() if buffer is not encoder.queue]  # it moves after the step
+        return buffers + list(encoder.key.parameters())
 
     def before_step(self) -> None:
         encoder = self.get_bare_model(self.net_g).encoder
