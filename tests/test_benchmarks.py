@@ -197,6 +197,13 @@ def test_cpu_time_is_this_threads_alone() -> None:
     assert times['wall'] >= 0.05 > times['cpu']
 
 
+def test_a_turn_is_long_enough_for_its_first_run_not_to_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = iter([5.0, 1.0, 2.0, 2.0, 9.0])
+    monkeypatch.setattr(pairs, 'TURN', 10.0)
+    monkeypatch.setattr(pairs, 'timed', lambda work, device: dict.fromkeys(pairs.CLOCKS, next(runs)))
+    assert pairs.turn(lambda: None, torch.device('cpu')) == {'wall': 2.0, 'cpu': 2.0} and next(runs) == 9.0
+
+
 def test_plain_weights_are_copies() -> None:
     net = KDSR(num_feat=8, num_block=2, num_estimator_block=1).requires_grad_(False)
     net.trunk.fusion.requires_grad_()
