@@ -149,7 +149,7 @@ def plain_ways(make_pairs: Callable[[Settings], Iterator[Pair]], asked: Settings
             try:
                 ours.send((pair.name, function))
                 return ours.recv()
-            except (EOFError, BrokenPipeError):
+            except (EOFError, ConnectionError):
                 raise RuntimeError(f'{pair.name}: the process of the plain way has ended, see its message above') from None
         return ask
     with ours:
