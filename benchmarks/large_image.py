@@ -32,8 +32,7 @@ def main() -> None:
     parsed = parse()
     torch.manual_seed(0)
     keep_freed_memory()
-    network = NETWORKS[parsed.network]().eval()
-    ready(network, parsed.device)
+    network = ready(NETWORKS[parsed.network]().eval(), parsed.device)
     lq = np.random.default_rng(0).integers(0, 256, (3, parsed.height, parsed.width), dtype=np.uint8)
     print(f'{parsed.network}, LR {parsed.width} x {parsed.height}, tiles in {parsed.memory} MB, '
           f'needed: {needs_tiles(network, parsed.height, parsed.width, parsed.memory * 10**6)}')

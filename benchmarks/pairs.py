@@ -29,7 +29,8 @@ DTYPES = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
 MIB = 2**20
 TURN = 1.0  # seconds at least, so that what the other way left in the caches does not count
 Work = Callable[[], Any]
-Ask = Callable[[Callable[[Work, torch.device], Any]], Any]  # has a way's work measured by a function, here or elsewhere
+Measure = Callable[[Work, torch.device], Any]
+Ask = Callable[[Measure], Any]  # has the work of a way measured, here or in another process
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def run(script: str, make_pairs: Callable[[Settings], Iterator[Pair]], asked: Se
 def plain_ways(make_pairs: Callable[[Settings], Iterator[Pair]], asked: Settings) -> Iterator[Callable[[Pair], Ask]]:
     """Who has the plain way of a pair measured: a process that makes the same pairs, or on CUDA and if quick, this one."""
     if asked.quick or asked.device.type != 'cpu':
-        yield lambda pair: lambda function: function(pair.plain, asked.device)
+        yield lambda pair: here(pair.plain, asked)
         return
     context = multiprocessing.get_context('spawn')
     ours, theirs = context.Pipe()
@@ -145,15 +146,20 @@ def plain_ways(make_pairs: Callable[[Settings], Iterator[Pair]], asked: Settings
     theirs.close()
 
     def plain_way(pair: Pair) -> Ask:
-        def ask(function: Callable[[Work, torch.device], Any]) -> Any:
+        def ask(measure: Measure) -> Any:
             try:
-                ours.send((pair.name, function))
+                ours.send((pair.name, measure))
                 return ours.recv()
             except (EOFError, ConnectionError):
                 raise RuntimeError(f'{pair.name}: the process of the plain way has ended, see its message above') from None
         return ask
     with ours:
         yield plain_way
+
+
+def here(work: Work, asked: Settings) -> Ask:
+    """Measures in this process."""
+    return lambda measure: measure(work, asked.device)
 
 
 def _serve(make_pairs: Callable[[Settings], Iterator[Pair]], asked: Settings, num_threads: int, pipe: Any) -> None:
@@ -163,10 +169,10 @@ def _serve(make_pairs: Callable[[Settings], Iterator[Pair]], asked: Settings, nu
     pair = next(pairs)
     with contextlib.suppress(EOFError):
         while True:
-            name, function = pipe.recv()
+            name, measure = pipe.recv()
             while pair.name != name:
                 pair = next(pairs)
-            pipe.send(function(pair.plain, asked.device))
+            pipe.send(here(pair.plain, asked)(measure))
 
 
 def _write(report: Mapping[str, Any], asked: Settings) -> None:
@@ -183,7 +189,7 @@ def measure(pair: Pair, asked: Settings, rates: Mapping[str, Mapping[str, float]
         raise ValueError(f'{pair.name}: the two ways disagree by {disagreement:.2g}, more than {pair.tolerance:g}')
     multiply_adds = pair.multiply_adds()
     ways: dict[str, Ask] = {'plain': plain_way} if pair.plain else {}
-    ways['ours'] = lambda function: function(pair.ours, asked.device)
+    ways['ours'] = here(pair.ours, asked)
     peaks = {way: ask(peak_memory) for way, ask in ways.items()}  # warms up, too
     rounds = [{way: ask(timed if asked.quick else turn) for way, ask in ways.items()} for _ in range(asked.repeats)]
     row: dict[str, Any] = {'name': pair.name, 'disagreement': disagreement, 'tolerance': pair.tolerance,

@@ -17,7 +17,7 @@ if GLIBC is not None:
     GLIBC.malloc.restype = ctypes.c_void_p
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
 MADV_HUGEPAGE, HUGE_PAGE = 14, 2**21  # of sys/mman.h, and its size
-keeps = False
+keeps = False  # what is freed
 
 
 def keep_freed_memory() -> None:

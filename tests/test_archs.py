@@ -222,9 +222,9 @@ def test_small_images_meta_tensors_and_traces_run_the_upsamplers_layers(monkeypa
     torch.jit.trace(net, torch.rand(1, 8, 64, 64), check_trace=False)
 
 
-@pytest.mark.parametrize('net, lead', [(ConvNeXtBody(8, 0.5), (2, 8)), (Upsampler(4, 8), (1, 8))], ids=['body', 'upsampler'])
-def test_frozen_weights_give_the_same_follow_the_network_and_are_not_saved(net: Merging, lead: tuple[int, int]) -> None:
-    x = torch.rand(*lead, 40, 48)
+@pytest.mark.parametrize('make', [lambda: ConvNeXtBody(8, 0.5), lambda: Upsampler(4, 8)], ids=['body', 'upsampler'])
+def test_frozen_weights_give_the_same_follow_the_network_and_are_not_saved(make: Callable[[], Merging]) -> None:
+    net, x = make(), torch.rand(2, 8, 40, 48)
     names, expected = net.state_dict().keys(), net(x)
     net.freeze()
     assert not any(tensor.requires_grad for tensor in net.merged()) and net.state_dict().keys() == names
