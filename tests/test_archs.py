@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lightbsr_arch import checkpoints
 from lightbsr_arch.archs import IDR, Bicubic, LightBSR, LightBSRTeacher, TeacherStep
-from lightbsr_arch.archs.layers import ConvNeXtBody, DepthwiseConv, Merging, Upsampler
+from lightbsr_arch.archs.layers import ConvNeXtBody, DepthwiseConv, Merging, Upsampler, pointwise
 from lightbsr_arch.degradations import fit_pca_basis, imresize, isotropic_kernel
 from tests import upstream_weights
 
@@ -244,6 +244,17 @@ def test_depthwise_convolution_has_the_gradients_of_torchs(num_feat: int, dtype:
     for mine, theirs in zip(*(torch.autograd.grad(y.square().sum(), [x, *net.parameters()]) for y in results)):
         assert mine.shape == theirs.shape and mine.dtype == theirs.dtype
         assert (mine - theirs).abs().max() < (1e-12 if dtype == torch.float64 else 1e-2) * theirs.abs().max()
+
+
+@pytest.mark.parametrize(('size', 'convolves'), [((2, 64, 64), True), ((1, 64, 64), False)])
+def test_pointwise_layer_is_the_linear_one(size: tuple[int, int, int], convolves: bool) -> None:
+    inputs = [torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in ((*size, 8), (16, 8), (16,))]
+    results = pointwise(*inputs), F.linear(*inputs)
+    assert results[0].shape == results[1].shape and results[0].is_contiguous()
+    assert (type(results[0].grad_fn) is not type(results[1].grad_fn)) == convolves
+    gradients = (torch.autograd.grad(y.square().sum(), inputs) for y in results)
+    for mine, theirs in zip((results[0], *next(gradients)), (results[1], *next(gradients))):
+        torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-10)
 
 
 def test_half_precision_keeps_the_gradients_of_layer_norm() -> None:

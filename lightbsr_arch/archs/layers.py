@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
 SMALL, SMALL_ON_CUDA = 1536, 2**16  # LR pixels, below which merging an upsampler costs more than it saves
+LARGE = 8192  # LR pixels, from which a CPU is faster at a 1x1 convolution than at the same linear layer
 
 
 class MeanShift(nn.Module):
@@ -87,6 +88,17 @@ def spatial_mean(x: Tensor) -> Tensor:
     return x.sum((2, 3)) / (x.shape[2] * x.shape[3])
 
 
+def pointwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A linear layer, (B, H, W, C) -> (B, H, W, C').
+
+    On a CPU torch writes a linear layer's bias to the whole result first and then adds the product; its convolution adds the
+    bias as it writes.
+    """
+    if x.device.type != 'cpu' or x[..., 0].numel() < LARGE or torch.jit.is_tracing():
+        return F.linear(x, weight, bias)
+    return F.conv2d(x.permute(0, 3, 1, 2), weight[..., None, None], bias).permute(0, 2, 3, 1)
+
+
 class Merging(nn.Module):
     """Computes with one weight and one bias made of its parameters: in each pass anew, so that they are trained, or once."""
 
@@ -133,8 +145,8 @@ class ConvNeXtBody(Merging):
         y = self.depthwise(x).permute(0, 2, 3, 1)
         if y.requires_grad:  # in bfloat16 a CPU adds up the gradients of LayerNorm's weights in bfloat16, 80 % off
             y = y.float()
-        y = self.act(self.expand(self.norm(y)))
-        return F.linear(y, *self.merged()).permute(0, 3, 1, 2)
+        y = self.act(pointwise(self.norm(y), self.expand.weight, self.expand.bias))
+        return pointwise(y, *self.merged()).permute(0, 3, 1, 2)
 
     def merge(self) -> tuple[Tensor, Tensor]:
         """Weight (C, 2C) and bias (C,) of the last layer, scaled."""
