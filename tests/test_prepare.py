@@ -202,6 +202,20 @@ def test_a_replaced_image_is_cut_again(images: Path, tmp_path: Path, run_cli: Ru
 
 
 @FORMS
+def test_an_image_replaced_by_a_smaller_one_leaves_nothing_of_the_larger(images: Path, tmp_path: Path, run_cli: RunCli,
+                                                                         output: str) -> None:
+    assert run_cli('prepare', images, output, *SIZE) == 0
+    before = contents(tmp_path / output)
+    small = write(images / 'image_0.png', seed=99, height=30, width=30)
+    os.utime(images / 'image_0.png', (0, 0))  # by an older file, even
+    assert run_cli('prepare', images, output, *SIZE) == 0
+    after = contents(tmp_path / output)
+    own = {name for name in before if name.startswith('image_0_')}
+    assert len(own) > 1 and after.keys() == before.keys() - own | {'image_0_s001'}
+    assert np.array_equal(read_png(after['image_0_s001']), small)
+
+
+@FORMS
 def test_an_image_that_breaks_later_is_named(images: Path, tmp_path: Path, run_cli: RunCli, output: str,
                                              capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli('prepare', images, output, *SIZE) == 0

@@ -13,7 +13,7 @@ import time
 import unicodedata
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Optional
@@ -92,6 +92,10 @@ class FolderStore:
         for name, png in pngs.items():
             _write_whole(os.path.join(self.folder, f'{name}.png'), png)
 
+    def remove(self, names: Iterable[str]) -> None:
+        for name in names:
+            os.remove(os.path.join(self.folder, f'{name}.png'))
+
     def finish(self) -> None:
         """Nothing is left to do."""
 
@@ -129,6 +133,12 @@ class LmdbStore:
             with lmdb.open(self.partial, map_size=map_size) as environment, environment.begin(write=True) as transaction:
                 for name, png in pngs.items():
                     transaction.put(name.encode('ascii'), png)
+
+    def remove(self, names: Iterable[str]) -> None:
+        with lmdb.open(self.partial, map_size=self._num_bytes() + MAP_MARGIN) as environment:
+            with environment.begin(write=True) as transaction:
+                for name in names:
+                    transaction.delete(name.encode('ascii'))
 
     def finish(self) -> None:
         """Lists what is there in BasicSR's layout and gives the folder its name."""
@@ -169,8 +179,8 @@ def prepare(inputs: Sequence[str], output: str, cutting: Cutting, num_workers: i
     store = LmdbStore(output) if output.endswith('.lmdb') else FolderStore(output)
     _check_record(store.folder, cutting)
     try:
-        todo = _unfinished(images, cutting, store)
-        errors = _work(todo, cutting, store, num_workers) if todo else []
+        todo, surplus = _unfinished(images, cutting, store)
+        errors = _work(todo, surplus, cutting, store, num_workers) if todo else []
         num_sub_images = len(store.names())
         if num_sub_images and store.folder != output:
             store.finish()
@@ -228,20 +238,24 @@ def _check_record(folder: str, cutting: Cutting) -> None:
                          'that folder')
 
 
-def _unfinished(images: Mapping[str, str], cutting: Cutting, store: Store) -> dict[str, str]:
-    """The part of `images` that is not in the store, or has changed since."""
+def _unfinished(images: Mapping[str, str], cutting: Cutting, store: Store) -> tuple[dict[str, str], set[str]]:
+    """The part of `images` that is not in the store, or has changed since; and what the store holds of larger images, which
+    some of them were before."""
     expected = {path: _sub_image_names(path, name, cutting) for path, name in images.items()}
     held = store.names()
     unreadable = {images[path] for path, names in expected.items() if not names}
-    strangers = {name for name in held.difference(*expected.values())
-                 if unreadable.isdisjoint({name, re.sub(r'_s\d+$', '', name)})}
+    surplus = {name: re.sub(r'_s\d+$', '', name) for name in held.difference(*expected.values())}  # and of which image
+    surplus = {name: image for name, image in surplus.items() if unreadable.isdisjoint({name, image})}
+    strangers = [name for name, image in surplus.items() if name == image or image not in images.values()]
     if strangers:
         raise ValueError(f'{store.folder} holds {min(strangers)}, which is not a sub-image of this call\'s images: choose '
                          'another OUTPUT, or delete that folder')
     record = os.path.join(store.folder, RECORD)
     since = os.path.getmtime(record) if os.path.exists(record) else 0.0
-    return {path: images[path] for path, names in expected.items()
-            if not names or not names <= held or os.path.getmtime(path) > since}
+    changed = set(surplus.values())
+    todo = {path: images[path] for path, names in expected.items()
+            if not names or not names <= held or os.path.getmtime(path) > since or images[path] in changed}
+    return todo, set(surplus)
 
 
 def _sub_image_names(path: str, name: str, cutting: Cutting) -> set[str]:
@@ -253,8 +267,8 @@ def _sub_image_names(path: str, name: str, cutting: Cutting) -> set[str]:
         return set()
 
 
-def _work(images: Mapping[str, str], cutting: Cutting, store: Store, num_workers: int) -> list[str]:
-    """Cuts and stores; returns a message for each image that cannot be read."""
+def _work(images: Mapping[str, str], surplus: set[str], cutting: Cutting, store: Store, num_workers: int) -> list[str]:
+    """Cuts and stores, then removes what is left over; returns a message for each image that cannot be read."""
     def cut(path: str, name: str) -> Optional[str]:
         try:
             image = read_whole_image(path)
@@ -272,6 +286,7 @@ def _work(images: Mapping[str, str], cutting: Cutting, store: Store, num_workers
     with ThreadPoolExecutor(num_workers) as pool:
         results = pool.map(cut, images.keys(), images.values())
         errors = [error for error in tqdm(results, total=len(images), unit='image') if error]
+    store.remove(surplus)
     os.utime(record, (begun, begun))  # images that change from here on are cut again
     return errors
 
