@@ -12,6 +12,7 @@ from .blind_degradation_dataset import BlindDegradationDataset
 
 NUM_DECODED = 50
 MANY = 2000  # heads take a second or so
+Image.MAX_IMAGE_PIXELS = None  # Pillow's guard against files of strangers
 
 
 def inspect(dataset: Dataset, thorough: bool = False, num_decoded: int = NUM_DECODED) -> Iterator[str]:
