@@ -13,6 +13,7 @@ from torch import Tensor
 from lightbsr_arch.degradations import (Degradation, anisotropic_kernel, benchmark_degradations, compress_jpeg, degrade,
                                         fit_pca_basis, imresize, isotropic_kernel, motion_kernel, parse_degradation,
                                         release_pca_kernels, training_degradation)
+from lightbsr_arch.degradations import kernels, resize
 from lightbsr_arch.degradations.pipeline import blur
 from tests import upstream_weights
 
@@ -287,6 +288,24 @@ def test_lr_images_are_8_bit_values_within_range() -> None:
     gt = (torch.rand(1, 3, 48, 48) > 0.5).float()
     lq = degrade(gt, isotropic_kernel(0.2), 4, 50, generators(0)[0])
     assert torch.equal(lq, (lq * 255).round() / 255) and lq.min() == 0 and lq.max() == 1
+
+
+def test_a_callers_autocast_changes_no_lr_image() -> None:
+    gt = torch.rand(2, 3, 48, 48)
+    lq = degrade(gt, MIXED[:2], 4)
+    with torch.autocast('cpu', torch.bfloat16):
+        assert torch.equal(degrade(gt, MIXED[:2], 4), lq)
+
+
+def test_images_of_many_sizes_leave_few_matrices_in_memory() -> None:
+    for size in range(20, 40):
+        imresize(torch.zeros(1, size, size), 0.5)
+    assert resize._resize_matrix.cache_info().currsize <= 4
+
+
+def test_kernels_are_made_where_the_first_tensor_lies() -> None:
+    width = torch.empty(2, device='meta')
+    assert all(vector.device == width.device and vector.shape == (2,) for vector in kernels._vectors(0.5, width, 0.0))
 
 
 @pytest.mark.parametrize('size, scale', [((12, 15), 3), ((11, 11), 1), ((14, 34), 2), ((12, 20), 4)])

@@ -4,6 +4,8 @@ Motion blur is none of the papers' degradations: it is here to test networks on 
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -26,8 +28,7 @@ def anisotropic_kernel(lambda_1: float | Tensor, lambda_2: float | Tensor, theta
     Raises:
         ValueError: a width is not positive, or the size is even.
     """
-    lambda_1, lambda_2, theta = torch.broadcast_tensors(
-        *(torch.as_tensor(v, dtype=torch.float64).reshape(-1) for v in (lambda_1, lambda_2, theta)))
+    lambda_1, lambda_2, theta = _vectors(lambda_1, lambda_2, theta)
     if size % 2 == 0:
         raise ValueError(f'the size of a blur kernel must be odd, got {size}')
     if not ((lambda_1 > 0) & (lambda_2 > 0)).all():
@@ -57,8 +58,7 @@ def motion_kernel(length: float | Tensor, theta: float | Tensor, size: int = KER
     Raises:
         ValueError: a length that is too small or does not fit, or the size is even.
     """
-    length, theta = torch.broadcast_tensors(
-        *(torch.as_tensor(v, dtype=torch.float64).reshape(-1) for v in (length, theta)))
+    length, theta = _vectors(length, theta)
     if size % 2 == 0:
         raise ValueError(f'the size of a blur kernel must be odd, got {size}')
     if not ((length >= 1) & (length <= size)).all():
@@ -67,6 +67,12 @@ def motion_kernel(length: float | Tensor, theta: float | Tensor, size: int = KER
     beyond_end = (along.abs() - (length[:, None, None] - 1) / 2).clamp(min=0)
     kernel = (1 - torch.hypot(beyond_end, across)).clamp(min=0)
     return (kernel / kernel.sum((1, 2), keepdim=True)).float()
+
+
+def _vectors(*values: float | Tensor) -> Sequence[Tensor]:
+    """(B,) each, in double precision, on the device of the first that is a tensor."""
+    device = next((v.device for v in values if isinstance(v, Tensor)), None)
+    return torch.broadcast_tensors(*(torch.as_tensor(v, dtype=torch.float64, device=device).reshape(-1) for v in values))
 
 
 def _rotated_grid(theta: Tensor, size: int) -> tuple[Tensor, Tensor]:

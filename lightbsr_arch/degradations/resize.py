@@ -20,10 +20,11 @@ def imresize(x: Tensor, scale: float) -> Tensor:
     if scale <= 0:
         raise ValueError(f'scale must be positive, got {scale}')
     rows, columns = (_resize_matrix(size, scale).to(x) for size in x.shape[-2:])
-    return rows @ x @ columns.T
+    with torch.autocast(x.device.type, enabled=False):
+        return rows @ x @ columns.T
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=4)  # of a photograph they take a GB
 def _resize_matrix(size: int, scale: float) -> Tensor:
     """(ceil(size * scale), size): each row holds the weights of one output pixel."""
     stretch = min(scale, 1.0)
