@@ -257,6 +257,14 @@ def test_pointwise_layer_is_the_linear_one(size: tuple[int, int, int], convolves
         torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize('dtype', [torch.float64, torch.bfloat16])
+def test_a_network_of_any_precision_is_trained(dtype: torch.dtype) -> None:
+    net = small_student().to(dtype)
+    sr = net(torch.rand(1, 3, 16, 16, dtype=dtype))
+    sr.sum().backward()
+    assert sr.dtype == dtype and net.trunk.groups[0].convnext.norm.weight.grad.dtype == dtype
+
+
 def test_half_precision_keeps_the_gradients_of_layer_norm() -> None:
     net, x = ConvNeXtBody(16, layer_scale=1.0), torch.rand(4, 16, 64, 64)
     weights = 0.1 + torch.rand(4, 16, 64, 64)

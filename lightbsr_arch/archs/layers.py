@@ -144,7 +144,7 @@ class ConvNeXtBody(Merging):
     def forward(self, x: Tensor) -> Tensor:
         y = self.depthwise(x).permute(0, 2, 3, 1)
         if y.requires_grad:  # in bfloat16 a CPU adds up the gradients of LayerNorm's weights in bfloat16, 80 % off
-            y = y.float()
+            y = y.to(self.norm.weight.dtype)
         y = self.act(pointwise(self.norm(y), self.expand.weight, self.expand.bias))
         return pointwise(y, *self.merged()).permute(0, 3, 1, 2)
 
