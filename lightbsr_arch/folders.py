@@ -1,9 +1,16 @@
-"""Folders of images."""
+"""Folders: of images, and for temporary files."""
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from typing import Optional
+
+
+def scratch_folder() -> str:
+    """Where large temporary files go: TMPDIR, or /var/tmp, which unlike /tmp is nowhere a part of the memory."""
+    chosen = 'TMPDIR' in os.environ or not os.access('/var/tmp', os.W_OK)
+    return tempfile.gettempdir() if chosen else '/var/tmp'
 
 
 def walk(root: str, onerror: Optional[Callable[[OSError], None]] = None) -> Iterator[tuple[str, list[str], list[str]]]:

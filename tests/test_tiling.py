@@ -3,7 +3,6 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lightbsr_arch.archs import KDSR, Bicubic, LightBSR, LightBSRTeacher
+from lightbsr_arch.folders import scratch_folder
 from lightbsr_arch.inference import needs_tiles, tiles
 from lightbsr_arch.inference.boxes import Box, grid, padded_area
 from lightbsr_arch.inference.sources import FeatureMap
@@ -215,7 +215,7 @@ def test_too_little_memory_is_told_with_what_is_needed() -> None:
 
 
 def test_too_little_disk_is_told_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = tempfile.gettempdir(), type('usage', (), {'free': 1000})
+    usage = scratch_folder(), type('usage', (), {'free': 1000})
     monkeypatch.setattr('shutil.disk_usage', lambda folder: usage[1] if folder == usage[0] else None)
     tiles(kdsr(), picture(60, 60), AMPLE)
     with pytest.raises(OSError, match='TMPDIR'):

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import sys
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Iterator
@@ -239,6 +240,11 @@ def test_an_overflow_is_done_again_in_full_precision() -> None:
     assert (Upscaler(Overflowing(), precision='fp16')(image) == Upscaler('Bicubic')(image)).all()
 
 
+def test_a_network_that_adds_noise_to_its_idr_upscales_what_needs_no_parts() -> None:
+    network, image = tiny(idr_noise=1.0), smooth_image()
+    assert np.abs(Upscaler(network, device='cpu')(image) - whole(network, image)).max() <= 0.51
+
+
 def test_values_that_are_not_finite_are_said() -> None:
     network = tiny()
     network.trunk.fusion.weight.data[0] = float('nan')
@@ -268,6 +274,22 @@ def test_sizes_that_are_none(text: str) -> None:
 def test_the_default_budget_is_a_share_of_what_there_is() -> None:
     budget = memory.default_budget(torch.device('cpu'))
     assert 2**24 < budget < 2**44 and budget <= memory.SHARE * memory._free_in_system() * 1.2
+
+
+def test_files_that_a_container_keeps_in_memory_count_as_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {'memory.max': '4000000\n', 'memory.current': '3900000\n',
+            'memory.stat': 'anon 500000\ninactive_anon 7\ninactive_file 3000000\nactive_file 200000\n'}
+    monkeypatch.setattr(memory, 'open', lambda path, **how: StringIO(told[Path(path).name]), raising=False)
+    assert memory._free_in_container() == 100_000 + 3_200_000
+
+
+@pytest.mark.parametrize('precision, budget, allowed', [('fp32', None, False), ('fp32', 3_000_000, False), ('bf16', None, True)])
+def test_full_precision_is_more_than_tf32(precision: str, budget: int | None, allowed: bool) -> None:
+    network, seen = tiny(), set()
+    network.trunk.head.register_forward_hook(lambda *_: seen.add(torch.backends.cudnn.allow_tf32))
+    before = torch.backends.cudnn.allow_tf32
+    Upscaler(network, device='cpu', precision=precision, memory=budget)(smooth_image((90, 90)))
+    assert seen == {allowed} and torch.backends.cudnn.allow_tf32 == before
 
 
 # ---------------------------------------------------------------------------------------------- which weights

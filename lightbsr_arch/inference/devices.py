@@ -1,6 +1,8 @@
 """Where a network runs, and in which memory layout and precision."""
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Optional
 
 import torch
@@ -42,10 +44,21 @@ def ready(network: nn.Module, device: torch.device | str, dtype: torch.dtype = t
     """Moves a network to where it shall run in `dtype`, in the faster layout, and makes its merged weights once: it is done with
     training, and with loading weights."""
     network.to(device, memory_format=pick_layout(network, device, dtype))
-    for module in network.modules():
-        if isinstance(module, Merging):
-            module.freeze()
+    with computing_in(torch.float32, torch.device(device)):
+        for module in network.modules():
+            if isinstance(module, Merging):
+                module.freeze()
     return network
+
+
+@contextlib.contextmanager
+def computing_in(dtype: torch.dtype, device: torch.device, own: torch.dtype = torch.float32) -> Iterator[None]:
+    """Computes in `dtype` with a network whose parameters are of the type `own`: by autocast, and what is to be float32
+    without TF32, whose 10 bits cuDNN's convolutions have by default."""
+    cudnn = torch.backends.cudnn
+    flags = cudnn.flags(cudnn.enabled, cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=dtype != torch.float32)
+    with torch.autocast(device.type, dtype, enabled=dtype != own), flags:
+        yield
 
 
 def pick_dtype(precision: Optional[str], device: torch.device, bits: int) -> torch.dtype:

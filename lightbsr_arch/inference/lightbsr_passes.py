@@ -17,15 +17,9 @@ from .workspace import Cost, Workspace, reconstruction
 
 
 class LightBSRPasses:
-    """The passes of a LightBSR, and what they cost; see `Passes`.
-
-    Raises:
-        ValueError: the network adds noise to its IDR, which is drawn for the whole image.
-    """
+    """The passes of a LightBSR, and what they cost; see `Passes`."""
 
     def __init__(self, network: LightBSR) -> None:
-        if network.idr_noise:
-            raise ValueError('a LightBSR with idr_noise cannot be run in tiles: its noise belongs to the whole image')
         self.network = network
         num_feat = network.trunk.head.out_channels
         self.estimate = Cost(halo=12, values=80)

@@ -28,7 +28,8 @@ def parse_size(text: str) -> int:
 def default_budget(device: torch.device) -> int:
     """A share of the bytes that are free now where `device` keeps its tensors."""
     if device.type == 'cuda':
-        return int(SHARE * torch.cuda.mem_get_info(device)[0])
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by torch, for its next tensors
+        return int(SHARE * (torch.cuda.mem_get_info(device)[0] + kept))
     return int(SHARE * min(_free_in_system(), _free_in_container()))
 
 
@@ -42,11 +43,12 @@ def _free_in_system() -> int:
 
 
 def _free_in_container() -> float:
-    """What a control group leaves, which the system's figure does not know of."""
+    """What a control group leaves, which the system's figure does not know of; files that are kept in memory give way."""
     with contextlib.suppress(OSError, ValueError):
-        sizes = []
-        for name in ('max', 'current'):
+        texts = []
+        for name in ('max', 'current', 'stat'):
             with open(f'/sys/fs/cgroup/memory.{name}', encoding='ascii') as file:
-                sizes.append(int(file.read()))
-        return max(sizes[0] - sizes[1], 0)
+                texts.append(file.read())
+        files = sum(map(int, re.findall(r'^(?:in)?active_file (\d+)$', texts[2], re.MULTILINE)))
+        return max(int(texts[0]) - int(texts[1]) + files, 0)
     return float('inf')

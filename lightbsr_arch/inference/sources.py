@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..folders import scratch_folder
 from .boxes import Box
 
 
@@ -52,7 +53,7 @@ class FeatureMap:
     Stored as (H, W, C), so that the rows of a box lie in one piece and tiles are channels last.
 
     Args:
-        in_file: Keeps them in an unnamed temporary file (in TMPDIR) and not in memory.
+        in_file: Keeps them in an unnamed temporary file (in `scratch_folder`) and not in memory.
         device: Where tiles are read to; features in memory are there too.
     """
 
@@ -61,14 +62,14 @@ class FeatureMap:
         self.shape = (height, width, channels)
         self.dtype = dtype
         self.device = device
-        self.file: Optional[BinaryIO] = tempfile.TemporaryFile() if in_file else None
+        self.file: Optional[BinaryIO] = tempfile.TemporaryFile(dir=scratch_folder()) if in_file else None
         self.data = None if in_file else torch.empty(self.shape, dtype=dtype, device=device)
-        self._sum = torch.zeros(channels, dtype=torch.float64, device=device)
+        self._sum = torch.zeros(channels, dtype=torch.float64)
 
     @property
     def mean(self) -> Tensor:
         """(1, C): over the whole image, once all of it is written."""
-        return (self._sum / (self.shape[0] * self.shape[1])).to(self.dtype)[None]
+        return (self._sum / (self.shape[0] * self.shape[1])).to(self.device, self.dtype)[None]
 
     def write(self, box: Box, tile: Tensor) -> None:
         """Stores a tile (1, C, h, w); each pixel is written once.
@@ -89,7 +90,7 @@ class FeatureMap:
             self.file.flush()
         except OSError as error:
             gigabytes = values.element_size() * np.prod(self.shape) / 1e9
-            raise OSError(error.errno, f'a feature map of {gigabytes:.1f} GB does not fit into {tempfile.gettempdir()} '
+            raise OSError(error.errno, f'a feature map of {gigabytes:.1f} GB does not fit into {scratch_folder()} '
                           f'({error.strerror}): set TMPDIR to a folder with more space, or allow more memory') from None
 
     def read(self, box: Box) -> Tensor:
@@ -122,8 +123,8 @@ class FullSizeEstimate:
 
 
 def channel_sums(tile: Tensor) -> Tensor:
-    """(C,): over a tile's pixels, in double precision from one row to the next."""
-    return tile[0].sum(2, dtype=torch.float32).sum(1, dtype=torch.float64)
+    """(C,): over a tile's pixels, from one row to the next in double precision, and so on the CPU: Apple's GPUs have none."""
+    return tile[0].sum(2, dtype=torch.float32).cpu().sum(1, dtype=torch.float64)
 
 
 def _bytes(row: Tensor) -> memoryview:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import math
 import shutil
-import tempfile
 from collections.abc import Iterator
 from typing import Optional, Protocol
 
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..archs import KDSR, LightBSR
+from ..folders import scratch_folder
 from .boxes import Box
 from .kdsr_passes import KDSRPasses
 from .lightbsr_passes import LightBSRPasses
@@ -52,7 +52,7 @@ def tiles(network: nn.Module, lq: np.ndarray | Tensor, memory: int, device: Opti
         network: LightBSR or KDSR in evaluation mode.
         lq: RGB (3, H, W): uint8, uint16, or floating point in [0, 1].
         memory: Bytes that tiles and feature maps may take on the network's device, besides the network, `lq` and what
-            the caller makes of the result. Feature maps that do not fit go into temporary files in TMPDIR.
+            the caller makes of the result. Feature maps that do not fit go into temporary files in TMPDIR or, by default, /var/tmp.
         device: The network is moved there; by default it stays where it is.
         dtype: Computes in this precision by autocast; by default in that of the network's parameters.
 
@@ -60,12 +60,15 @@ def tiles(network: nn.Module, lq: np.ndarray | Tensor, memory: int, device: Opti
         Rows and columns of the output, and these pixels as float32 (3, h, w) on the CPU, not clipped; each once.
 
     Raises:
-        ValueError: another network, one that is training, an image of another shape or type, too little memory.
+        ValueError: another network, one that is training or adds noise to its IDR, an image of another shape or type, too
+            little memory.
         OSError: the temporary files do not fit on the disk.
     """
     passes = _passes(network)
     if network.training:
         raise ValueError('the network is in training mode: call network.eval() first')
+    if getattr(network, 'idr_noise', 0):
+        raise ValueError('a LightBSR with idr_noise cannot be run in tiles: its noise belongs to the whole image')
     parameter = next(network.to(device or next(network.parameters()).device).parameters())
     picture = Picture(lq, parameter.device, parameter.dtype)
     height, width = lq.shape[1:]
@@ -114,8 +117,8 @@ def _plan(passes: Passes, height: int, width: int, memory: int, itemsize: int) -
                          f'{math.ceil(tile_bytes(SMALLEST_SIDE) / 2**20)} MiB or more')
     if memory >= maps + tile_bytes(DECENT_SIDE):
         return memory - maps, False
-    free = shutil.disk_usage(tempfile.gettempdir()).free
+    free = shutil.disk_usage(scratch_folder()).free
     if free < maps:
-        raise OSError(errno.ENOSPC, f'feature maps of {maps / 1e9:.1f} GB do not fit into {tempfile.gettempdir()}, which '
+        raise OSError(errno.ENOSPC, f'feature maps of {maps / 1e9:.1f} GB do not fit into {scratch_folder()}, which '
                       f'has {free / 1e9:.1f} GB free: set TMPDIR to a folder with more space, or allow more memory')
     return memory, True

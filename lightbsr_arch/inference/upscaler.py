@@ -15,7 +15,7 @@ from ..allocator import keep_freed_memory, return_freed_memory
 from ..archs import KDSR, LightBSR
 from . import bundled, memory as memory_sizes, views
 from .alpha import fill_hidden, split_alpha
-from .devices import pick_device, pick_dtype, ready
+from .devices import computing_in, pick_device, pick_dtype, ready
 from .networks import load_network
 from .noise import NOISY, noise_level
 from .resizing import resize
@@ -195,7 +195,7 @@ class Upscaler:
             yield from tiles(network, lq, budget, self.device, dtype)
             return
         image = torch.from_numpy(lq.astype(np.float32) / np.iinfo(lq.dtype).max)[None].to(self.device)
-        with torch.inference_mode(), torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
+        with torch.inference_mode(), computing_in(dtype, self.device):
             sr = network(image)[0].float().cpu()
         yield slice(0, sr.shape[1]), slice(0, sr.shape[2]), sr
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..allocator import return_freed_memory
 from .boxes import ALIGNMENT, Box, grid, padded_area
+from .devices import computing_in
 from .sources import FeatureMap, Source, channel_sums
 
 SMALLEST_SIDE = 32
@@ -63,7 +64,7 @@ class Workspace:
         """
         for box in grid(self.height, self.width, self.side(cost)):
             outer = box.extended(cost.halo, self.height, self.width)
-            with torch.autocast(self.device.type, self.autocast, enabled=self.autocast != self.dtype):
+            with computing_in(self.autocast, self.device, self.dtype):
                 tile = function(*(source and source.read(outer) for source in sources))
             place = box.times(scale)
             inner = place.within(outer.times(scale))
@@ -84,7 +85,7 @@ class Workspace:
     def mean(self, cost: Cost, function: Callable[..., Tensor], *sources: Optional[Source]) -> Tensor:
         """(1, C): the mean over the image of a result that has its size and is not kept."""
         total = sum(channel_sums(tile) for _, tile in self.results(cost, function, *sources))
-        return (total / (self.height * self.width)).to(self.dtype)[None]
+        return (total / (self.height * self.width)).to(self.device, self.dtype)[None]
 
     def side(self, cost: Cost) -> int:
         """Height and width of the largest tile, without halo, that fits."""
