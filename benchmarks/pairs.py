@@ -191,6 +191,8 @@ def measure(pair: Pair, asked: Settings, rates: Mapping[str, Mapping[str, float]
     ways: dict[str, Ask] = {'plain': plain_way} if pair.plain else {}
     ways['ours'] = here(pair.ours, asked)
     peaks = {way: ask(peak_memory) for way, ask in ways.items()}  # warms up, too
+    for ask in [] if asked.quick else 2 * list(ways.values()):  # until what each keeps of the memory has settled
+        ask(timed)
     rounds = [{way: ask(timed if asked.quick else turn) for way, ask in ways.items()} for _ in range(asked.repeats)]
     row: dict[str, Any] = {'name': pair.name, 'disagreement': disagreement, 'tolerance': pair.tolerance,
                            'repeats': asked.repeats, 'num_image': pair.num_image}
