@@ -21,8 +21,10 @@ def recorded(step: Callable, steps: list[dict[str, Any]]) -> Callable:
     def recorded_step(self: Any, iteration: int) -> None:
         step(self, iteration)
         net = self.get_bare_model(self.net_g)
+        average = getattr(self, 'net_g_ema', torch.nn.Module())
         steps.append({'gradients': {n: p.grad.clone() for n, p in net.named_parameters() if p.grad is not None},
                       'parameters': {n: p.detach().clone() for n, p in net.named_parameters()},
+                      'average': {n: p.clone() for n, p in average.named_parameters()},
                       'queue': {n: b.clone() for n, b in net.named_buffers() if 'queue' in n}})
 
     return recorded_step

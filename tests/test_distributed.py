@@ -116,15 +116,16 @@ def two(folder: Path) -> list[dict[str, Steps]]:
 @pytest.mark.parametrize('name, num_step', [('teacher', 4), ('student', 4), ('kdsr_teacher', 2), ('kdsr_student', 4),
                                             ('edsr', 4), ('gan', 4)])
 def test_all_processes_take_the_same_step(two: list[dict[str, Steps]], name: str, num_step: int) -> None:
-    """In each stage: gradients, parameters (the key branch's too) and the queue."""
+    """In each stage: gradients, parameters (the key branch's too), their average and the queue."""
     first, second = (runs[name] for runs in two)
     assert len(first) == len(second) == num_step
     for one, other in zip(first, second):
-        for kind in ('gradients', 'parameters', 'queue'):
+        for kind in ('gradients', 'parameters', 'average', 'queue'):
             assert one[kind].keys() == other[kind].keys()
             assert [key for key in one[kind] if not torch.equal(one[kind][key], other[kind][key])] == []
     assert (len(first[0]['gradients']) < len(first[-1]['gradients'])) == (name in ('teacher', 'student', 'kdsr_student'))
     assert (len(first[0]['queue']) == 2) == (name == 'teacher')
+    assert bool(first[0]['average']) == (name in ('teacher', 'edsr'))
 
 
 def test_the_queue_takes_the_keys_of_all_processes(two: list[dict[str, Steps]]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import distributed, images, loading, options, output, resuming, runs, saving, training, validation
-from .distributed import gather, gather_objects, share_gradients
+from .distributed import gather, gather_objects, share_gradients, take_weights_of_first
 from .dry_steps import dry_run, stages, warnings_alone
 from .images import NO_IMAGE, Replacements, UnusableImage, decode_image, list_some, max_unreadable
 from .imports import prepare_import
@@ -24,7 +24,7 @@ from .validation import agree_on_buffers, own_part
 __all__ = ['NO_IMAGE', 'Replacements', 'SampleIndex', 'UnusableImage', 'agree_on_buffers', 'apply', 'current_epoch',
            'decode_image', 'dry_run', 'gather', 'gather_objects', 'list_some', 'load_resume_state', 'max_unreadable',
            'own_part', 'plain', 'plain_errors', 'prepare_import', 'rehearse', 'reset_logger', 'run_test', 'saved_steps',
-           'share_gradients', 'show_progress', 'stages', 'warnings_alone']
+           'share_gradients', 'show_progress', 'stages', 'take_weights_of_first', 'warnings_alone']
 
 
 def apply(prepare_options: Callable[[dict[str, Any]], None] = lambda opt: None) -> None:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import atexit
+import itertools
 import os
 import subprocess
 from collections.abc import Callable
@@ -124,13 +125,18 @@ def told_by_first(opt: dict[str, Any], find: Callable[[], Any]) -> Any:
     return told[0]
 
 
+def take_weights_of_first(net: nn.Module) -> None:
+    """Gives each of several processes the first's parameters and buffers."""
+    for tensor in itertools.chain(net.parameters(), net.buffers()):
+        distributed.broadcast(tensor.detach(), 0)
+
+
 def share_gradients(net: nn.Module, opt: dict[str, Any]) -> nn.Module:
     """Wraps a network so that all processes have the mean gradients of what trains now; unwrapped where nothing does.
 
     All begin with the first process's parameters and buffers; then each has buffers of its own.
     """
-    for buffer in net.buffers():
-        distributed.broadcast(buffer, 0)
+    take_weights_of_first(net)
     if not any(param.requires_grad for param in net.parameters()):
         return net
     devices = [torch.cuda.current_device()] if next(net.parameters()).is_cuda else None

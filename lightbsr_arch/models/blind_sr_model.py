@@ -17,7 +17,8 @@ from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from ..basicsr_compat import agree_on_buffers, current_epoch, gather_objects, own_part, plain, share_gradients
+from ..basicsr_compat import (
+    agree_on_buffers, current_epoch, gather_objects, own_part, plain, share_gradients, take_weights_of_first)
 from ..config import Stage, StepOptions, build, suggest
 from ..degradations import degrade, parse_degradation
 from . import stages
@@ -115,6 +116,8 @@ class BlindSRModel(SRModel):
             self.idr_validation = self._start_idr_validation()
         self.is_fresh = self.opt['path'].get('pretrain_network_g') is None
         self.prepare_networks()
+        if self.opt['dist']:  # random ones differ, and the average begins at them
+            take_weights_of_first(self.get_bare_model(self.net_g))
         self.ema_decay = train.get('ema_decay') or 0
         if not isinstance(self.ema_decay, (int, float)) or not 0 <= self.ema_decay < 1:
             raise ValueError(f'train.ema_decay must be a number from 0 to below 1, got {self.ema_decay!r}')
