@@ -881,3 +881,21 @@ def test_photos_without_hr_images_are_validated_alone(pairs: Options, tmp_path: 
     pairs['datasets']['val'], pairs['val'] = LR_ALONE, {'val_freq': 1, 'save_img': True}
     assert run_cli('train', '-opt', tiny.write(pairs, tmp_path)) == 0
     assert len(list((tmp_path / 'experiments/edsr/visualization/photos').rglob('*_2.png'))) == 6
+
+
+def test_results_that_would_overwrite_each_other_are_refused(images: Path, pairs: Options, tmp_path: Path, run_cli: Callable,
+                                                             capfd: pytest.CaptureFixture) -> None:
+    """Of this package's data set, which searches subfolders, and of one of BasicSR's; those that are not saved may."""
+    shutil.copy(images / 'image_0.png', images / 'nested')
+    shutil.copy(tmp_path / 'lq/image_1.png', tmp_path / 'lq/image_1.jpg')
+    pairs['datasets'] = {'train': tiny.training(images)['datasets']['train'] | {'pairs': True}, 'val': LR_ALONE}
+    pairs['val'] = {'val_freq': 1, 'save_img': True}
+    opt = tiny.benchmark(images)
+    assert run_cli('test', '-opt', tiny.write(opt, tmp_path)) == 0
+    opt['val']['save_img'] = True
+    shutil.rmtree(tmp_path / 'results')
+    for verb, options, names in (('test', opt, 'image_0.png and nested/image_0.png'),
+                                 ('train', pairs, 'lq/image_1.jpg and lq/image_1.png')):
+        assert run_cli(verb, '-opt', tiny.write(options, tmp_path)) == 1
+        assert f'the results of {names} would overwrite each other: rename one' in capfd.readouterr().err
+    assert not (tmp_path / 'results').exists() and not (tmp_path / 'experiments').exists()

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Optional, TextIO
 
 from .distributed import largest_of_all
@@ -210,6 +211,7 @@ def _build_all(opt: Options) -> None:
         tested = [basicsr.test.build_dataset(section) for section in opt['datasets'].values()]
     for dataset in tested:
         check_metrics(opt, dataset)
+        check_saved_names(opt, dataset)
     model = (basicsr.train if opt['is_train'] else basicsr.test).build_model(opt)
     if hasattr(model, 'check_validation'):
         model.check_validation(tested)
@@ -241,6 +243,19 @@ def check_metrics(opt: Options, dataset: Any) -> None:
         if not has_gt and 'img2' in inspect.signature(METRIC_REGISTRY.get(section['type'])).parameters:
             raise ValueError(f'val.metrics.{key}: {section["type"]} compares with HR images, but datasets: '
                              f'{dataset.opt["name"]} has none: remove it, or give the data set its gt images')
+
+
+def check_saved_names(opt: Options, dataset: Any) -> None:
+    """Raises a ValueError where the results of two images, saved under their names alone, would overwrite each other."""
+    if not (opt.get('val') or {}).get('save_img'):
+        return
+    taken: dict[str, str] = {}
+    for entry in getattr(dataset, 'names', getattr(dataset, 'paths', [])):  # ours, BasicSR's
+        path = entry['lq_path'] if isinstance(entry, dict) else entry
+        other = taken.setdefault(Path(path).stem, path)
+        if other != path:
+            raise ValueError(f'datasets: {dataset.opt["name"]}: the results of {other} and {path} would overwrite each other: '
+                             'rename one of the two, or set val.save_img to false')
 
 
 def run_test(root_path: str) -> Any:

@@ -5,6 +5,7 @@ import functools
 import logging
 import math
 import os
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -133,7 +134,7 @@ def measure(metrics: Options, images: Options, path: str) -> list[float]:
 def save_image(opt: Options, dataset: str, lq_path: str, current_iter: int | str, image: Any) -> None:
     """Testing: visualization/<data set>/<image>_<suffix>.png; training: .../<data set>/<image>/<image>_<iteration>.png."""
     from basicsr.utils import imwrite
-    stem = os.path.splitext(os.path.basename(lq_path))[0]
+    stem = Path(lq_path).stem
     place = (stem, f'{stem}_{current_iter}') if opt['is_train'] else (f'{stem}_{opt["val"]["suffix"] or opt["name"]}',)
     imwrite(image, os.path.join(opt['path']['visualization'], dataset, *place) + '.png')
 
