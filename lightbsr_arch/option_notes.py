@@ -8,6 +8,8 @@ from typing import Any
 
 from basicsr.utils import registry
 
+from .basicsr_compat import batch_size
+
 Options = dict[str, Any]
 MOST_LEFT = 0.02
 
@@ -22,11 +24,6 @@ def notes(opt: Options, num_images: int) -> Iterator[str]:
     yield from _on_lengths(opt)
     yield from _on_batches(opt, num_images)
     yield from _on_the_queue(opt)
-
-
-def batch_size(opt: Options) -> int:
-    """Images of a step, of all GPUs of one process."""
-    return opt['datasets']['train']['batch_size_per_gpu'] * max(1, opt['num_gpu']) * opt['world_size']
 
 
 def _on_lengths(opt: Options) -> Iterator[str]:

@@ -16,10 +16,11 @@ ALLOWED = {
     'data': {'degradations', 'config', 'basicsr_compat', 'folders'},
     'inference': {'allocator', 'archs', 'checkpoints', 'folders'},
     'evaluation': {'allocator', 'metrics', 'option_files', 'data', 'degradations', 'checkpoints', 'inference', 'config'},
+    'option_notes': {'basicsr_compat'},
     'basicsr_compat': {'checkpoints', 'config', 'option_files'},
     'archs': {'degradations.resize'},
     'spandrel_support': {'archs', 'checkpoints', 'basicsr_compat.imports'},
-    'allocator': set(), 'losses': set(), 'metrics': set(), 'degradations': set(), 'config': set(), 'folders': set(), 'option_files': set(), 'option_notes': set(), 'checkpoints': set(), '__init__': set(),
+    'allocator': set(), 'losses': set(), 'metrics': set(), 'degradations': set(), 'config': set(), 'folders': set(), 'option_files': set(), 'checkpoints': set(), '__init__': set(),
 }
 WITHOUT_BASICSR = {'allocator', 'archs', 'losses', 'metrics', 'degradations', 'config', 'folders', 'option_files', 'checkpoints', 'inference', 'spandrel_support', '__init__'}
 

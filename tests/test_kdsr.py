@@ -277,7 +277,8 @@ def test_a_teacher_that_is_given_no_hr_image_says_so() -> None:
 
 def test_pool_keeps_pairs_together_and_its_size() -> None:
     torch.manual_seed(0)
-    pool = RealWorldSynthesis({'queue_size': 4, 'datasets': {'train': {'batch_size_per_gpu': 2}}}, torch.device('cpu'))
+    opt = {'queue_size': 4, 'datasets': {'train': {'batch_size_per_gpu': 2}}, 'dist': False, 'num_gpu': 0}
+    pool = RealWorldSynthesis(opt, torch.device('cpu'))
     seen = []
     for step in range(10):
         pool.lq = torch.arange(2 * step, 2 * step + 2.).view(2, 1, 1, 1)
@@ -287,6 +288,13 @@ def test_pool_keeps_pairs_together_and_its_size() -> None:
         seen += pool.lq.flatten().tolist()
         assert all(image.untyped_storage().nbytes() == image.nbytes for pair in pool.pool for image in pair)
     assert seen[:4] == [0, 1, 2, 3] and len(set(seen[4:])) == len(seen[4:]) and set(seen) <= set(range(20))
+
+
+def test_a_pool_that_the_batch_of_all_gpus_does_not_divide_is_refused() -> None:
+    opt = {'queue_size': 4, 'datasets': {'train': {'batch_size_per_gpu': 2}}, 'dist': True, 'num_gpu': 4}
+    RealWorldSynthesis(opt, torch.device('cpu'))  # a process for each GPU
+    with pytest.raises(ValueError, match=r'queue_size \(4\).* must be a multiple of the batch of 8 images'):
+        RealWorldSynthesis(opt | {'dist': False}, torch.device('cpu'))
 
 
 @pytest.mark.parametrize('key, value, message', [

@@ -14,17 +14,17 @@ from .distributed import gather, gather_objects, share_gradients, take_weights_o
 from .dry_steps import dry_run, stages, warnings_alone
 from .images import NO_IMAGE, Replacements, UnusableImage, decode_image, list_some, max_unreadable
 from .imports import prepare_import
-from .loading import SampleIndex, current_epoch
+from .loading import SampleIndex, batch_size, current_epoch
 from .output import reset_logger, show_progress
 from .resuming import load_resume_state
 from .runs import plain_errors, rehearse, run_test
 from .saving import plain, saved_steps
 from .validation import agree_on_buffers, own_part
 
-__all__ = ['NO_IMAGE', 'Replacements', 'SampleIndex', 'UnusableImage', 'agree_on_buffers', 'apply', 'current_epoch',
-           'decode_image', 'dry_run', 'gather', 'gather_objects', 'list_some', 'load_resume_state', 'max_unreadable',
-           'own_part', 'plain', 'plain_errors', 'prepare_import', 'rehearse', 'reset_logger', 'run_test', 'saved_steps',
-           'share_gradients', 'show_progress', 'stages', 'take_weights_of_first', 'warnings_alone']
+__all__ = ['NO_IMAGE', 'Replacements', 'SampleIndex', 'UnusableImage', 'agree_on_buffers', 'apply', 'batch_size',
+           'current_epoch', 'decode_image', 'dry_run', 'gather', 'gather_objects', 'list_some', 'load_resume_state',
+           'max_unreadable', 'own_part', 'plain', 'plain_errors', 'prepare_import', 'rehearse', 'reset_logger', 'run_test',
+           'saved_steps', 'share_gradients', 'show_progress', 'stages', 'take_weights_of_first', 'warnings_alone']
 
 
 def apply(prepare_options: Callable[[dict[str, Any]], None] = lambda opt: None) -> None:

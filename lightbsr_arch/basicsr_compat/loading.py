@@ -16,6 +16,11 @@ import torch
 Options = dict[str, Any]
 
 
+def batch_size(opt: Options) -> int:
+    """Images of a process's training step: of its one GPU, or of all where a single process uses them."""
+    return opt['datasets']['train']['batch_size_per_gpu'] * (1 if opt['dist'] else max(1, opt['num_gpu']))
+
+
 class SampleIndex(int):
     """An image's index that also tells its place in the run: the epoch and the position in the enlarged epoch."""
 

@@ -158,7 +158,7 @@ def check_building(opt: Options, report: Report) -> None:
 # --------------------------------------------------------------------------------------------------------- training
 def describe_training(opt: Options, num_images: int, report: Report) -> None:
     from .. import basicsr_compat, option_notes
-    batch = option_notes.batch_size(opt)
+    batch = basicsr_compat.batch_size(opt)
     for number, (trains, iterations) in enumerate(basicsr_compat.stages(opt), 1):
         samples = iterations * batch
         report(f'stage {number}', f'{trains}: {iterations:,} iterations of {batch} images, {samples:,} samples, '

@@ -12,6 +12,8 @@ from basicsr.models.realesrnet_model import RealESRNetModel
 from basicsr.utils import DiffJPEG, USMSharp
 from torch import Tensor
 
+from ..basicsr_compat import batch_size
+
 DATASET = 'RealESRGANDataset'
 
 
@@ -32,10 +34,10 @@ class RealWorldSynthesis(RealESRNetModel):
         self.opt, self.device, self.is_train = opt, device, True
         self.jpeger = DiffJPEG(differentiable=False).to(device)
         self.usm_sharpener = USMSharp().to(device)
-        self.pool_size, batch_size = opt.get('queue_size', 180), opt['datasets']['train']['batch_size_per_gpu']
-        if self.pool_size % batch_size:
-            raise ValueError(f'queue_size ({self.pool_size}), the pool of training pairs, must be a multiple of '
-                             f'batch_size_per_gpu ({batch_size})')
+        self.pool_size, batch = opt.get('queue_size', 180), batch_size(opt)
+        if self.pool_size % batch:
+            raise ValueError(f'queue_size ({self.pool_size}), the pool of training pairs, must be a multiple of the batch of '
+                             f'{batch} images (batch_size_per_gpu for each GPU of a process): change one of them')
         self.pool: list[tuple[Tensor, Tensor]] = []
 
     def __call__(self, data: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
