@@ -711,6 +711,18 @@ def test_edsr_trains_on_pairs_of_this_package(images: Path, tmp_path: Path, run_
     assert run_cli('test', '-opt', tiny.write(test, tmp_path)) == 0
 
 
+def test_models_that_validate_without_their_synthesis_keep_the_best_weights(images: Path, tmp_path: Path, run_cli: Callable,
+                                                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    """RealESRNetModel, here on a CPU, sets its `is_train` to False for as long."""
+    monkeypatch.setattr('lightbsr_arch.option_checks.real_world.NEED_A_GPU', ())
+    monkeypatch.setattr(nn.Module, 'cuda', lambda self: self)
+    opt = edsr(images, 2) | {'model_type': 'RealESRNetModel', 'high_order_degradation': False}
+    opt['datasets']['train']['gt_size'], opt['logger']['save_best'] = 64, 'psnr'  # sharpening pads by 25
+    assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 0
+    assert (tmp_path / 'experiments/edsr/models/net_g_best.pth').exists()
+    assert '@ 2 iter' in next((tmp_path / 'experiments/edsr').glob('*.log')).read_text()  # the last, not one later
+
+
 def test_real_world_blur_takes_any_strides() -> None:
     from basicsr.models import realesrgan_model, realesrnet_model
     from basicsr.utils.img_process_util import filter2D

@@ -70,7 +70,7 @@ def validate(self: Any, dataloader: DataLoader, current_iter: int | str, tb_logg
     from basicsr.utils import tensor2img
     from tqdm import tqdm
     name, metrics = dataloader.dataset.opt['name'], self.opt['val'].get('metrics') or {}
-    if self.is_train:  # the last validation comes an iteration late
+    if self.opt['is_train']:  # the last validation comes an iteration late
         current_iter = min(current_iter, self.opt['train']['total_iter'])
     if metrics:
         self._initialize_best_metric_results(name)
@@ -86,7 +86,7 @@ def validate(self: Any, dataloader: DataLoader, current_iter: int | str, tb_logg
         images = {key: tensor2img([visual]) for key, visual in visuals.items()}
         if save_img:
             save_image(self.opt, name, data['lq_path'][0], current_iter, images['result'])
-        if i == 0 and tb_logger and self.is_train:
+        if i == 0 and tb_logger and self.opt['is_train']:
             show(tb_logger, name, visuals, data.get('kernel'), current_iter)
         totals += torch.tensor([1, *measure(metrics, images, data['lq_path'][0])], dtype=torch.float64)
         for key in ('lq', 'output', *(['gt'] if 'gt' in visuals else [])):  # a GPU's memory is short
@@ -108,7 +108,7 @@ def own_part(opt: Options, dataloader: DataLoader) -> DataLoader:
 
 def agree_on_buffers(self: Any) -> None:
     """Each process has its own BatchNorm statistics; those of the first, which are the ones saved, are validated."""
-    if self.opt['dist'] and self.is_train:
+    if self.opt['dist'] and self.opt['is_train']:
         for net in (self.net_g, getattr(self, 'net_g_ema', self.net_g)):
             for buffer in self.get_bare_model(net).buffers():
                 distributed.broadcast(buffer, 0)
@@ -158,7 +158,7 @@ def finish(self: Any, name: str, results: dict[str, float], current_iter: int | 
         self._update_best_metric_result(name, metric, value, current_iter)
     if results:
         self._log_validation_metric_values(current_iter, name, tb_logger)
-    wanted = self.opt['logger'].get('save_best') if self.is_train else None
+    wanted = self.opt['logger'].get('save_best') if self.opt['is_train'] else None
     if not wanted:
         return
     if wanted not in results:
