@@ -33,7 +33,7 @@ from basicsr.utils.logger import get_root_logger
 from torch import nn
 
 from lightbsr_arch import archs, basicsr_compat, checkpoints, plugin
-from lightbsr_arch.basicsr_compat import runs
+from lightbsr_arch.basicsr_compat import output, runs
 from lightbsr_arch.basicsr_compat import saving as saving_module
 from tests import tiny_options as tiny
 
@@ -673,6 +673,15 @@ def test_progress_is_a_bar_and_the_log_file_keeps_all(images: Path, tmp_path: Pa
     for words in ('teacher [all]', '4/4', 'l_contrastive=', 'images/s='):
         assert words in console and words not in log
     assert 'iter:       4' in log and 'INFO' not in console
+
+
+@pytest.mark.parametrize('dist, num_gpu, world_size, num_images', [
+    (False, 0, 1, 16), (False, 4, 1, 64), (True, 4, 4, 64), (True, 0, 2, 32)])
+def test_the_bar_counts_each_image_once(dist: bool, num_gpu: int, world_size: int, num_images: int) -> None:
+    """`num_gpu: auto` is the number of a machine's GPUs in each of its processes."""
+    opt = {'datasets': {'train': {'batch_size_per_gpu': 16}}, 'dist': dist, 'num_gpu': num_gpu, 'world_size': world_size}
+    model = types.SimpleNamespace(optimize_parameters=lambda current_iter: None)
+    assert output.ProgressBar(opt, model).num_images == num_images
 
 
 def test_a_run_says_what_matters(images: Path, tmp_path: Path, run_cli: Callable, capfd: pytest.CaptureFixture) -> None:

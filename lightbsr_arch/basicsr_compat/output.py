@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from .loading import batch_size
+
 Options = dict[str, Any]
 
 
@@ -124,7 +126,7 @@ class ProgressBar:
 
     def __init__(self, opt: Options, model: Any) -> None:
         self.opt, self.model, self.bar = opt, model, None
-        self.num_images = opt['datasets']['train']['batch_size_per_gpu'] * opt['world_size'] * max(1, opt['num_gpu'] or 1)
+        self.num_images = batch_size(opt) * opt['world_size']
         step = model.optimize_parameters
 
         @functools.wraps(step)
