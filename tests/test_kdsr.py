@@ -1,6 +1,7 @@
 """KDSR: networks against the release, and training through `basicsr train`."""
 from __future__ import annotations
 
+import re
 import urllib.error
 from pathlib import Path
 from typing import Any, Callable
@@ -282,12 +283,32 @@ def test_pool_keeps_pairs_together_and_its_size() -> None:
     seen = []
     for step in range(10):
         pool.lq = torch.arange(2 * step, 2 * step + 2.).view(2, 1, 1, 1)
-        pool.gt = 10 * pool.lq
+        pool.gt, pool.images = 10 * pool.lq, [str(x) for x in pool.lq.flatten().tolist()]
         pool._dequeue_and_enqueue()
-        assert torch.equal(pool.gt, 10 * pool.lq) and len(pool.pool) == min(4, 2 * step + 2)
+        assert torch.equal(pool.gt, 10 * pool.lq) and list(pool.images) == [str(x) for x in pool.lq.flatten().tolist()]
+        assert len(pool.pool) == min(4, 2 * step + 2)
         seen += pool.lq.flatten().tolist()
-        assert all(image.untyped_storage().nbytes() == image.nbytes for pair in pool.pool for image in pair)
+        assert all(image.untyped_storage().nbytes() == image.nbytes for *pair, _ in pool.pool for image in pair)
     assert seen[:4] == [0, 1, 2, 3] and len(set(seen[4:])) == len(seen[4:]) and set(seen) <= set(range(20))
+
+
+def test_a_skipped_step_names_the_images_that_came_from_the_pool(images: Path, tmp_path: Path, run_cli: Callable[..., int],
+                                                                 monkeypatch: pytest.MonkeyPatch,
+                                                                 capfd: pytest.CaptureFixture) -> None:
+    """Of a pool of one batch, the second step gets the first one's images, and so on; also when the run is resumed."""
+    def named() -> dict[int, list[str]]:
+        found = re.findall(r'Step (\d) is skipped.*Images: (.*)', capfd.readouterr().err)
+        return {int(step): sorted(names.split(', ')) for step, names in found}
+
+    spoil_steps(monkeypatch, lambda is_d, number: True)
+    opt = real_options(images, 'KDSRTeacherModel', {}) | {'queue_size': 2}
+    opt['datasets'].pop('val')
+    assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 0
+    whole = named()
+    assert whole[1] == whole[2] != whole[3] != whole[4]
+    (tmp_path / 'experiments/KDSRTeacherModel/training_states/4.state').unlink()  # as if it had been stopped
+    assert run_cli('train', '-opt', tmp_path / 'KDSRTeacherModel.yml', '--auto_resume') == 0
+    assert named() == {step: whole[step] for step in (3, 4)}
 
 
 def test_a_pool_that_the_batch_of_all_gpus_does_not_divide_is_refused() -> None:

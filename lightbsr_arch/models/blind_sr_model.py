@@ -183,7 +183,8 @@ class BlindSRModel(SRModel):
     def take_further_state(self, state: dict[str, Any]) -> None:
         self.stepper.scaler.load_state_dict(state.get('scaler', {}))
         if self.synthesis is not None:
-            self.synthesis.pool = [tuple(image.to(self.device) for image in pair) for pair in state.get('pool', [])]
+            self.synthesis.pool = [(lq.to(self.device), gt.to(self.device), *(image or ['unknown']))  # older states lack it
+                                   for lq, gt, *image in state.get('pool', [])]
 
     def checkpoint_notes(self, net_label: str) -> dict[str, Any]:
         own = self.training_degradation
@@ -198,7 +199,7 @@ class BlindSRModel(SRModel):
             super().feed_data(data)
             return
         if 'sinc_kernel' in data:
-            self.lq, self.gt = self.synthesis(data)
+            self.lq, self.gt, self.images = self.synthesis(data)
             return
         if self.opt['train'].get('one_degradation_per_batch'):  # as KDSR's release
             self.kernel, self.noise = (v[:1].expand_as(v) for v in (self.kernel, self.noise))

@@ -5,7 +5,8 @@ KDSR trains on it for real images (https://arxiv.org/abs/2211.16928, Section 4.3
 """
 from __future__ import annotations
 
-from typing import Any, Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from basicsr.models.realesrnet_model import RealESRNetModel
@@ -38,20 +39,23 @@ class RealWorldSynthesis(RealESRNetModel):
         if self.pool_size % batch:
             raise ValueError(f'queue_size ({self.pool_size}), the pool of training pairs, must be a multiple of the batch of '
                              f'{batch} images (batch_size_per_gpu for each GPU of a process): change one of them')
-        self.pool: list[tuple[Tensor, Tensor]] = []
+        self.pool: list[tuple[Tensor, Tensor, str]] = []
 
-    def __call__(self, data: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """gt (B, 3, H, W) and three kernels of each image -> lq, gt of `gt_size`."""
+    def __call__(self, data: dict[str, Any]) -> tuple[Tensor, Tensor, Sequence[str]]:
+        """gt (B, 3, H, W) and three kernels of each image -> lq, gt of `gt_size`, and paths of the images they are of."""
+        self.images = data['gt_path']
         self.feed_data(data)
-        return self.lq, self.gt
+        return self.lq, self.gt, self.images
 
     def _dequeue_and_enqueue(self) -> None:
         """Fills the pool, then swaps the batch for as many random pairs of it."""
-        pairs = [(lq.clone(), gt.clone()) for lq, gt in zip(self.lq, self.gt)]  # a view would keep the whole batch
+        pairs = [(lq.clone(), gt.clone(), image)  # a view would keep the whole batch
+                 for lq, gt, image in zip(self.lq, self.gt, self.images)]
         if len(self.pool) < self.pool_size:
             self.pool += pairs
             return
         chosen = torch.randperm(self.pool_size)[:len(pairs)].tolist()
-        self.lq, self.gt = (torch.stack(images) for images in zip(*(self.pool[i] for i in chosen)))
+        lq, gt, self.images = zip(*(self.pool[i] for i in chosen))
+        self.lq, self.gt = torch.stack(lq), torch.stack(gt)
         for i, pair in zip(chosen, pairs):
             self.pool[i] = pair
