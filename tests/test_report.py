@@ -131,6 +131,14 @@ def test_bicubic_is_computed_where_it_was_not_tested(there: Path) -> None:
     np.testing.assert_array_equal(without.layers['bicubic'], with_run.layers['bicubic'])
 
 
+def test_lr_images_alone_are_shown_without_figures(images: Path, tmp_path: Path, run_cli: Callable[..., int]) -> None:
+    photos = {'name': 'photos', 'type': 'SingleImageDataset', 'dataroot_lq': str(images / 'nested'), 'io_backend': {'type': 'disk'}}
+    opt = tiny.benchmark(images, datasets={'test': photos}, val={'save_img': True, 'suffix': None})
+    assert run_cli('test', '-opt', tiny.write(opt, tmp_path)) == 0 == run_cli('report', 'results/test')
+    pictures = collect(read_runs(['results/test']), 100)
+    assert [(p.title, list(p.layers), p.psnr) for p in pictures] == [(f'photos: image_{i}', ['test'], {}) for i in (4, 5)]
+
+
 def damage_gt() -> None:
     for path in Path('images').iterdir():
         cv2.imwrite(str(path), noise(80, 96))

@@ -200,6 +200,19 @@ def test_a_run_writes_the_metrics_of_its_images(images: Path, tmp_path: Path, ru
         ('Set5', 27.69, False), ('Set5', None, False), ('Set5', None, False), ('Urban100', 22.73, True), ('Urban100', None, True)]
 
 
+def test_a_run_on_lr_images_alone_is_told_by_table_and_manifest(images: Path, tmp_path: Path, run_cli: Callable[..., int]) -> None:
+    names = ['image_1.png', 'image_3.png']
+    (tmp_path / 'list.txt').write_text('\n'.join(names))
+    photos = {'name': 'photos', 'type': 'SingleImageDataset', 'dataroot_lq': str(images), 'io_backend': {'type': 'disk'},
+              'meta_info_file': str(tmp_path / 'list.txt')}
+    opt = tiny.benchmark(images, datasets={'test': photos}, val={'save_img': True, 'suffix': None})
+    assert run_cli('test', '-opt', tiny.write(opt, tmp_path)) == 0
+    row, = read_results(str(tmp_path / 'results/test'))['rows']
+    assert (row['dataset'], row['num_images'], row['missing']) == ('photos', 2, None)
+    test_set = json.loads((tmp_path / 'results/test/manifest.json').read_text())['test_sets']['photos']
+    assert test_set['folders'] == {'dataroot_lq': str(images)} and list(test_set['images']['dataroot_lq']) == names
+
+
 @pytest.mark.parametrize('sets', [{}, {'Set5': 'gone/Set5'}], ids=['none', 'missing'])
 def test_a_run_without_any_test_set_fails(sets: dict[str, str], images: Path, tmp_path: Path, run_cli: Callable[..., int]) -> None:
     opt = tiny.benchmark(images)

@@ -37,7 +37,7 @@ def _test_sets(opt: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         name = section.get('benchmark') or section['name']
         if name not in test_sets:
             folders = {key: section[key] for key in ('dataroot_gt', 'dataroot_lq') if section.get(key)}
-            lists = {'dataroot_gt': section.get('meta_info_file')}  # BasicSR's lists name HR images
+            lists = {next(iter(folders)): section.get('meta_info_file')}  # BasicSR's name HR images, where there are any
             images = {key: image_hashes(folder, lists.get(key)) for key, folder in folders.items()}
             crop = {'center_crop': section['center_crop']} if section.get('center_crop') else {}
             test_sets[name] = {'folders': folders, 'degradations': [], 'images': images, **crop}

@@ -95,7 +95,7 @@ def _row(opt: Mapping[str, Any], section: Mapping[str, Any], results: Mapping[st
     values = {metric: float(result['val']) for metric, result in results.items()}
     if missing:
         return Row(name, label, values, paper, section['dataroot_gt'])
-    num_images = len(list_images(section['dataroot_gt'], section.get('meta_info_file')))
+    num_images = len(list_images(section.get('dataroot_gt') or section['dataroot_lq'], section.get('meta_info_file')))
     return Row(name, label, values, paper, None, num_images, section.get('center_crop'))
 
 

@@ -95,8 +95,8 @@ def _places(run: TestRun) -> Iterator[Place]:
 
 def _pictures(places: Sequence[Place], first: int) -> Iterator[Picture]:
     """Beginning at another image for each degradation, so that few pictures show many."""
-    test_sets = [place.run.manifest['test_sets'][place.name] for place in places]
-    names = list(dict.fromkeys(name for test_set in test_sets for name in test_set['images'].get('dataroot_gt', {})))
+    images = [place.run.manifest['test_sets'][place.name]['images'] for place in places]
+    names = list(dict.fromkeys(name for keys in images for name in keys.get('dataroot_gt') or keys.get('dataroot_lq', {})))
     first %= max(1, len(names))
     stems = list(map(stem_of, names))
     for name in names[first:] + names[:first]:
