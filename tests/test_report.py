@@ -16,11 +16,12 @@ import pytest
 from lightbsr_arch import basicsr_compat
 from lightbsr_arch.cli.main import main
 from lightbsr_arch.evaluation.report.charts import binned, line_chart, log_ticks, number, ticks
-from lightbsr_arch.evaluation.report.logs import LEARNING_RATE, read_logs
+from lightbsr_arch.evaluation.report.logs import LEARNING_RATE, Log, read_logs
 from lightbsr_arch.evaluation.report.markup import element
 from lightbsr_arch.evaluation.report.page import page
 from lightbsr_arch.evaluation.report.pictures import MAX_EDGE, collect, data_uri, middle
-from lightbsr_arch.evaluation.report.runs import read_runs
+from lightbsr_arch.evaluation.report.runs import TrainingRun, read_runs
+from lightbsr_arch.evaluation.report.sections import training
 from tests import tiny_options as tiny
 from tests.browser import Browser
 from tests.test_compare import noise, save
@@ -137,6 +138,24 @@ def test_lr_images_alone_are_shown_without_figures(images: Path, tmp_path: Path,
     assert run_cli('test', '-opt', tiny.write(opt, tmp_path)) == 0 == run_cli('report', 'results/test')
     pictures = collect(read_runs(['results/test']), 100)
     assert [(p.title, list(p.layers), p.psnr) for p in pictures] == [(f'photos: image_{i}', ['test'], {}) for i in (4, 5)]
+
+
+@pytest.mark.parametrize('metric, best', [
+    ('psnr', '5.0000'), ('probe_accuracy', '5.0000'), ('positive_similarity', '5.0000'), ('negative_similarity', '0.1000'),
+    ('l_channel', '0.1000'), ('lpips', '0.1000'), ('my_lpips', '0.1000')])
+def test_the_best_validation_is_the_smallest_loss_or_distance(metric: str, best: str) -> None:
+    run = TrainingRun('', 'run', Log(validation={metric: {'Set5': {100: 5.0, 200: 0.1}}}, last=200), None)
+    assert Outline(''.join(training(run))).texts['td'] == [metric, best, '100' if best == '5.0000' else '200', '0.1000']
+
+
+@pytest.mark.parametrize('better, bold', [({}, '0.3000'), ({'better': 'higher'}, '0.3000'), ({'better': 'lower'}, '0.2000')])
+def test_the_best_result_is_told_by_the_metrics_options(better: dict[str, str], bold: str, tmp_path: Path) -> None:
+    for label, value in (('a', 0.3), ('b', 0.2)):
+        results = {'name': label, 'network': {'type': 'EDSR'}, 'scale': 2, 'metrics': {'mine': {'type': 'm', **better}},
+                   'rows': [{'dataset': 'Set5', 'degradation': '', 'mine': value}]}
+        (tmp_path / label).mkdir()
+        (tmp_path / label / 'table.json').write_text(json.dumps(results))
+    assert Outline(page(read_runs([str(tmp_path / label) for label in 'ab']))).texts['b'] == [bold]
 
 
 def damage_gt() -> None:

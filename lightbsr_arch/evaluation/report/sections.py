@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
@@ -18,7 +19,7 @@ from .runs import TestRun, TrainingRun
 from .sliders import slider
 
 MAIN_TABLES = ('lightbsr-3', 'lightbsr-4', 'kdsr-1', 'kdsr-2', 'kdsr-3')  # the others are ablations
-LOWER_IS_BETTER = ('lpips', 'dists', 'niqe')
+LOWER_IS_BETTER = re.compile('^l_|^negative_similarity$|lpips|dists|niqe')  # a log has names alone; l_ are losses
 Row = Mapping[str, Any]
 
 
@@ -27,7 +28,8 @@ def figures(runs: Sequence[TestRun]) -> list[Markup]:
     """A table of all runs, what must be known about it, and the papers' tables with these runs in them."""
     cells = {run.label: {(row['dataset'], row['degradation']): row for row in run.results['rows']} for run in runs}
     places = list(dict.fromkeys(place for rows in cells.values() for place in rows))
-    metrics = list(dict.fromkeys(metric for run in runs for metric in run.results.get('metrics') or {}))
+    metrics = {metric: section.get('better', 'higher') for run in runs
+               for metric, section in (run.results.get('metrics') or {}).items()}
     remarks = [f'{run.label}: not like for like with the paper: {text}' for run in runs for text in _departures(run)]
     missing = dict.fromkeys(f'{row["dataset"]} is missing: there was no {row["missing"]}' for run in runs
                             for row in run.results['rows'] if row.get('missing'))
@@ -59,8 +61,11 @@ def _head(*texts: str, num_texts: int = 1) -> Markup:
 
 
 def _results(cells: Mapping[str, Mapping[tuple[str, str], Row]], places: Sequence[tuple[str, str]],
-             metrics: Sequence[str]) -> Markup:
-    """A line for each test set and degradation; for each run its metrics, and the paper's PSNR where it prints one."""
+             metrics: Mapping[str, str]) -> Markup:
+    """A line for each test set and degradation; for each run its metrics, and the paper's PSNR where it prints one.
+
+    metrics: Name -> whether `higher` or `lower` is better.
+    """
     papers = {label: any(row.get('paper_psnr') is not None for row in rows.values()) for label, rows in cells.items()}
     heads = {label: [*map(_heading, metrics), *(['paper', 'difference'] * papers[label])] for label in cells}
     first = element('tr', *(element('th', text, scope='col', rowspan=2, class_='text')
@@ -70,7 +75,8 @@ def _results(cells: Mapping[str, Mapping[tuple[str, str], Row]], places: Sequenc
     lines = []
     for place in places:
         rows = {label: rows.get(place, {}) for label, rows in cells.items()}
-        best = {metric: _best([row.get(metric) for row in rows.values()], metric) for metric in metrics}
+        best = {metric: _best([row.get(metric) for row in rows.values()], metric, better)
+                for metric, better in metrics.items()}
         values = [cell for label, row in rows.items() for cell in _cells(row, metrics, best, papers[label])]
         names = element('th', place[0], scope='row'), element('td', place[1], class_='text')
         lines.append(element('tr', *names, *values))
@@ -81,10 +87,10 @@ def _heading(metric: str) -> str:
     return f'{metric.upper()} (dB)' if metric == 'psnr' else metric.upper()
 
 
-def _best(values: Sequence[Optional[float]], metric: str) -> Optional[str]:
+def _best(values: Sequence[Optional[float]], metric: str, better: str) -> Optional[str]:
     """As it is shown, so that equal texts are equally good; None where there is nothing to compare."""
     known = [value for value in values if value is not None]
-    return _text((min if metric in LOWER_IS_BETTER else max)(known), metric) if len(known) > 1 else None
+    return _text((min if better == 'lower' else max)(known), metric) if len(known) > 1 else None
 
 
 def _cells(row: Row, metrics: Sequence[str], best: Mapping[str, Optional[str]], with_paper: bool) -> list[Markup]:
@@ -162,7 +168,7 @@ def _validations(validation: Mapping[str, Mapping[str, Mapping[int, float]]]) ->
     for metric, by_set in validation.items():
         for data_set, curve in by_set.items():
             if curve:
-                best = (min if metric in LOWER_IS_BETTER else max)(curve, key=curve.get)
+                best = (min if LOWER_IS_BETTER.search(metric) else max)(curve, key=curve.get)
                 numbers = f'{curve[best]:.4f}', f'{best:,d}', f'{curve[max(curve)]:.4f}'
                 lines.append(element('tr', element('th', data_set, scope='row'), element('td', metric, class_='text'),
                                      *(element('td', number) for number in numbers)))
