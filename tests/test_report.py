@@ -117,7 +117,7 @@ def test_the_page_has_it_all_and_asks_for_nothing(there: Path) -> None:
 def test_one_slider_for_each_image_and_bicubic_first(there: Path) -> None:
     pictures = collect(read_runs([TEST, BICUBIC, TRAINING]), 100)
     assert len(pictures) == 3 * 2 + 3  # images x degradations, and the training's
-    assert [p.title for p in pictures[:2]] == ['Set5, σ = 1.2: image_0', 'Set5, σ = 2.4: image_1']
+    assert [p.title for p in pictures[:2]] == ['Set5 ×4, σ = 1.2: image_0', 'Set5 ×4, σ = 2.4: image_1']
     assert list(pictures[0].layers) == ['bicubic', NAME, 'GT']
     assert list(pictures[2].layers) == ['iteration 3', 'iteration 4']  # the first stage validates no images
     rows = json.loads(Path(BICUBIC, 'table.json').read_text())['rows']
@@ -137,7 +137,35 @@ def test_lr_images_alone_are_shown_without_figures(images: Path, tmp_path: Path,
     opt = tiny.benchmark(images, datasets={'test': photos}, val={'save_img': True, 'suffix': None})
     assert run_cli('test', '-opt', tiny.write(opt, tmp_path)) == 0 == run_cli('report', 'results/test')
     pictures = collect(read_runs(['results/test']), 100)
-    assert [(p.title, list(p.layers), p.psnr) for p in pictures] == [(f'photos: image_{i}', ['test'], {}) for i in (4, 5)]
+    assert [(p.title, list(p.layers), p.psnr) for p in pictures] == [(f'photos ×4: image_{i}', ['test'], {}) for i in (4, 5)]
+
+
+@pytest.mark.parametrize('scale, crop, title', [
+    (2, None, 'Set5 ×2, σ = 1.2: image_0'), (4, 64, 'Set5 ×4, σ = 1.2, middle 64×64: image_0'), (4, None, 'Set5 ×4, σ = 1.2: image_0')])
+def test_runs_of_another_scale_or_crop_have_pictures_of_their_own(scale: int, crop: int | None, title: str,
+                                                                  run_cli: Callable[..., int], there: Path) -> None:
+    opt = tiny.benchmark(Path('images'), 'other', scale=scale, network_g={'type': 'Bicubic', 'scale': scale})
+    opt['datasets']['test']['center_crop'] = crop
+    opt['val'] = {'save_img': True, 'suffix': None, 'metrics': {'psnr': {'type': 'calculate_psnr', 'test_y_channel': True}}}
+    assert run_cli('test', '-opt', tiny.write(opt, there)) == 0
+    pictures = [p for p in collect(read_runs([BICUBIC, 'results/other']), 100) if 'other' in p.layers]
+    assert title in [p.title for p in pictures] and {'bicubic' in p.layers for p in pictures} == {(scale, crop) == (4, None)}
+    tested = json.loads(Path('results/other/table.json').read_text())['rows'][0]['psnr']
+    assert np.mean([p.psnr['other'] for p in pictures]) == pytest.approx(tested, abs=1e-6)
+
+
+def test_hr_images_of_pairs_are_cut_as_they_were_tested(run_cli: Callable[..., int], there: Path) -> None:
+    Path('lq').mkdir()
+    for path in Path('images').iterdir():
+        cv2.imwrite(f'lq/{path.name}', cv2.resize(cv2.imread(str(path)), (23, 19)))
+    opt = tiny.benchmark(Path('images'), 'pairs', datasets={'test': {
+        'name': 'pairs', 'type': 'PairedImageDataset', 'dataroot_gt': 'images', 'dataroot_lq': 'lq', 'io_backend': {'type': 'disk'}}})
+    opt['val']['save_img'] = True
+    assert run_cli('test', '-opt', tiny.write(opt, there)) == 0
+    pictures = collect(read_runs(['results/pairs']), 100)
+    tested = json.loads(Path('results/pairs/table.json').read_text())['rows'][0]['psnr']
+    assert [p.layers['GT'].shape for p in pictures] == [(76, 92, 3)] * 3
+    assert np.mean([p.psnr['pairs'] for p in pictures]) == pytest.approx(tested, abs=1e-6)
 
 
 @pytest.mark.parametrize('metric, best', [

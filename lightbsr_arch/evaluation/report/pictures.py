@@ -49,7 +49,10 @@ class Place:
 
     @property
     def title(self) -> str:
-        return f'{self.name}, {self.degradation.symbols}' if self.degradation else self.name
+        """The same for places whose images can be laid one above the other."""
+        crop = self.run.manifest['test_sets'][self.name].get('center_crop')
+        parts = [self.degradation and self.degradation.symbols, crop and f'middle {crop}×{crop}']
+        return ', '.join([f'{self.name} ×{self.run.results["scale"]}', *filter(None, parts)])
 
 
 def collect(runs: Sequence[TestRun | TrainingRun], most: int) -> list[Picture]:
@@ -76,7 +79,7 @@ def _in_turn(groups: Sequence[Iterator[Picture]]) -> Iterator[Picture]:
 
 # ---------------------------------------------------------------------------------------------- tests
 def _test_groups(runs: Sequence[TestRun]) -> list[Iterator[Picture]]:
-    """For each test set and degradation, pictures one after another, made when they are asked for."""
+    """For each title, pictures one after another, made when they are asked for."""
     groups: dict[str, list[Place]] = {}
     for place in (place for run in runs for place in _places(run)):
         groups.setdefault(place.title, []).append(place)
@@ -116,6 +119,9 @@ def _picture(name: str, found: Mapping[str, tuple[Place, str]]) -> Picture:
     if lq is not None and not baselines:
         layers = {BICUBIC: as_image(imresize(to_tensor(lq[None]), scale)[0]), **layers}
     if gt is not None:
+        if place.degradation is None:  # BasicSR cuts the HR images of pairs likewise
+            height, width = next(iter(layers.values())).shape[:2]
+            gt = gt[:height, :width]
         for label, image in layers.items():
             if image.shape != gt.shape:
                 raise ValueError(f'{label}: {name} of {place.title} has {image.shape[1]}x{image.shape[0]} pixels, but the '
