@@ -22,9 +22,9 @@ EPILOG = """\
 INPUT is a file, a folder (searched with its subfolders; names are kept), or - for stdin. OUT is a file for a single image,
 a folder, or - for stdout. An image that cannot be read is named, the others are done, and the exit status is 1.
 
-WEIGHTS is LightBSR-compact-x4 or LightBSR-compact-noisy-x4, Bicubic for the baseline, or a file: this package's, BasicSR's .pth of one of its
-networks, a release's; with --backend onnx an .onnx file. Without it, a bundled network is chosen for each image: by its
-noise (--model auto), or always the one for clean or for noisy images.
+WEIGHTS is LightBSR-compact-x4 or LightBSR-compact-noisy-x4, Bicubic for the baseline, or a file of a LightBSR or KDSR, as
+this package, BasicSR or a release saves them; with --backend onnx an .onnx file. Without it, a bundled network is chosen for
+each image: by its noise (--model auto), or always the one for clean or for noisy images.
 
 Large images are done in parts that fit into --memory, with the same result. Formats that cannot hold 16 bits or alpha get
 8 bits and a white background, which is said.
