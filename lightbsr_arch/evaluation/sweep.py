@@ -99,7 +99,8 @@ class Run:
 def plan(path: str) -> tuple[SweepOptions, list[Run]]:
     """Reads a sweep's option file.
 
-    Runs that differ in nothing from the steps' files, or in nothing from each other, share their trainings.
+    Trainings that differ in nothing from the steps' files are shared; those that do belong to their run, and to the runs
+    that are `like` it.
 
     Raises:
         ValueError: a wrong key, a step's file that cannot be read or is none for training, differences that do not fit it.
