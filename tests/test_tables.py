@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 
+from lightbsr_arch import basicsr_compat
 from lightbsr_arch.degradations import Degradation, benchmark_degradations, degrade, imresize, isotropic_kernel
 from lightbsr_arch.evaluation.paper import departures, method, printed_average, printed_psnr, printed_real_psnr, tables
 from lightbsr_arch.evaluation.tables import Row, markdown, read_results, report
@@ -198,6 +199,20 @@ def test_a_run_writes_the_metrics_of_its_images(images: Path, tmp_path: Path, ru
     assert [row['psnr'] for row in rows[:3]] == pytest.approx([*psnr, sum(psnr) / 2], abs=2e-3)
     assert [(row['dataset'], row['paper_psnr'], row['missing'] is not None) for row in rows] == [
         ('Set5', 27.69, False), ('Set5', None, False), ('Set5', None, False), ('Urban100', 22.73, True), ('Urban100', None, True)]
+
+
+@pytest.mark.parametrize('rank', [0, 1])
+def test_the_first_of_several_processes_reports_alone(rank: int, images: Path, tmp_path: Path, run_cli: Callable[..., int],
+                                                      capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    run_test = basicsr_compat.run_test
+
+    def run_as_process(root: str) -> Any:
+        model = run_test(root)
+        model.opt['rank'] = rank
+        return model
+    monkeypatch.setattr(basicsr_compat, 'run_test', run_as_process)
+    assert run_cli('test', '-opt', tiny.write(tiny.benchmark(images), tmp_path)) == 0
+    assert ('| test set' in capsys.readouterr().out) == (tmp_path / 'results/test/manifest.json').exists() == (rank == 0)
 
 
 def test_a_run_on_lr_images_alone_is_told_by_table_and_manifest(images: Path, tmp_path: Path, run_cli: Callable[..., int]) -> None:

@@ -14,15 +14,18 @@ manifest.json. Test sets that are not on the disk are named in it as missing.
 
 
 def run(arguments: list[str]) -> int:
-    print(test_and_report(arguments))
+    if text := test_and_report(arguments):
+        print(text)
     return 0
 
 
 def test_and_report(arguments: list[str]) -> str:
-    """Tests, and writes the results; returns their table as markdown."""
+    """Tests, and writes the results; returns their table as markdown. Of several processes, only the first has any."""
     parsed = check_arguments('test', DESCRIPTION, EPILOG, arguments)
     from .. import basicsr_compat, plugin
     plugin.register()
     from ..evaluation.tables import report
     model = basicsr_compat.run_test(parsed.root)
+    if model.opt['rank'] != 0:
+        return ''
     return report(model.opt, getattr(model, 'best_metric_results', {}), model.get_bare_model(model.net_g))
