@@ -165,6 +165,8 @@ def test_any_metrics_are_shown_in_their_order(metrics: dict[str, float], head: s
 @pytest.mark.parametrize('changes, expected', [
     ({}, []), ({'network': {'type': 'LightBSRTeacher', 'num_block': 3}}, ['another size .*num_feat 64, num_group 8, num_block 3']),
     ({'network': {'type': 'KDSR', 'num_feat': 128, 'num_block': 28, 'num_estimator_block': 5}}, []),
+    ({'network': {'type': 'RCAN'}}, ['another size .*num_feat 64, num_group 10, num_block 16']),
+    ({'network': {'type': 'RCAN', 'num_block': 20}}, []),
     ({'network': {'type': 'EDSR', 'num_feat': 3}}, []), ({'network': {'type': 'KDSR', 'num_block': 1}}, ['another size']),
     ({'metrics': {'psnr': {'crop_border': 4}, 'ssim': {'crop_border': 4, 'test_y_channel': True}}}, ['PSNR is not measured on Y']),
     ({'rows': [{'dataset': 'Set5', 'num_images': 3, 'center_crop': 64}, {'dataset': 'B100', 'num_images': 1}]},

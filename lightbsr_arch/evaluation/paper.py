@@ -20,15 +20,16 @@ def tables() -> dict[str, Any]:
 NUM_IMAGES = {'Set5': 5, 'Set14': 14, 'B100': 100, 'Urban100': 100, 'Manga109': 109, 'AIM2019': 100, 'NTIRE2020': 100}
 ABLATIONS = {'channel_gate': True, 'spatial_gate': True, 'correction': True, 'idr_noise': 0, 'dynamic': True,
              'contrastive': True, 'oracle': False}
-KEYS_OF_SIZE = {'LightBSR': {'num_feat': 64, 'num_group': 8, 'num_block': 8},  # and the papers' values
-                'KDSR': {'num_feat': 64, 'num_block': 53, 'num_estimator_block': 9}}
-SIZES = {'LightBSR': {(64, 8, 8): 'LightBSR'},
+KEYS_OF_SIZE = {'LightBSR': {'num_feat': 64, 'num_group': 8, 'num_block': 8},  # and their defaults
+                'KDSR': {'num_feat': 64, 'num_block': 53, 'num_estimator_block': 9},
+                'RCAN': {'num_feat': 64, 'num_group': 10, 'num_block': 16}}
+SIZES = {'LightBSR': {(64, 8, 8): 'LightBSR'}, 'RCAN': {(64, 10, 20): 'RCAN'},  # the papers'
          'KDSR': {(64, 53, 9): 'KDSR-M', (128, 28, 5): 'KDSR-L', (128, 42, 6): 'KDSR-GAN'}}
 
 
 def method(network: Mapping[str, Any]) -> Optional[str]:
     """The papers' name for an option file's `network_g`; None for an ablation, and for a KDSR of a size that they do not
-    have. A LightBSR of any size is theirs; `departures` says if it is of another.
+    have. A LightBSR or RCAN of any size is theirs; `departures` says if it is of another.
     """
     if any(network.get(key, full) != full for key, full in ABLATIONS.items()) or network.get('prior_dim') == 0:
         return None
@@ -36,7 +37,7 @@ def method(network: Mapping[str, Any]) -> Optional[str]:
 
 
 def _size(network: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that make a LightBSR or KDSR, teacher or student, large or small; nothing for others."""
+    """The arguments that make a LightBSR, KDSR (teacher or student) or RCAN large or small; nothing for others."""
     keys = KEYS_OF_SIZE.get(network['type'].removesuffix('Teacher'), {})
     return {key: network.get(key, default) for key, default in keys.items()}
 
