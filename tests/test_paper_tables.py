@@ -17,7 +17,7 @@ from lightbsr_arch import checkpoints
 from lightbsr_arch.cli import table as verb
 from lightbsr_arch.cli.table import Candidate, find, measure, measure_network
 from lightbsr_arch.degradations import benchmark_degradations
-from lightbsr_arch.evaluation.formats import as_csv, as_json, escape, latex, markdown
+from lightbsr_arch.evaluation.formats import as_csv, as_json, cell, escape, latex, markdown
 from lightbsr_arch.evaluation.manifest import covers, sha256
 from lightbsr_arch.evaluation.paper_tables import PAPER_TABLES, Column, Comparison, compare, counterpart, paper_table
 from tests import tiny_options as tiny
@@ -189,6 +189,16 @@ def test_missing_test_sets_are_named_with_their_folder(example: Comparison) -> N
     assert [cell.strip() for cell in line.split('|')[4:10]] == ['32.46', '31.00', '–', 'missing', 'missing', 'missing']
     assert f'missing: Urban100 (there is no {Path("gone/Urban_100").absolute()})' in markdown(example)
     assert example.notes == ('50%_mine: its results do not hold all of this table: Set5 PSNR.',)
+
+
+def test_a_test_set_is_missing_only_where_it_was_looked_for() -> None:
+    lacking = results({})
+    lacking['rows'].append({'dataset': 'Set5', 'degradation': '', 'missing': 'gone/Set5'})
+    comparison = compare('lightbsr-1', {'lacking': lacking, 'untested': results({})}, ['Set5'])
+    records = {record['row']: record['value'] for record in csv.DictReader(io.StringIO(as_csv(comparison)))}
+    shown = {line.name: cell(line, comparison.columns[0]) for line in comparison.lines}
+    assert [records[name] for name in ('lacking', 'untested')] == ['missing', '']
+    assert [shown[name] for name in ('lacking', 'untested')] == ['missing', '–']
 
 
 def test_csv_and_json_have_a_record_for_each_figure(example: Comparison) -> None:

@@ -85,9 +85,10 @@ def records(comparison: Comparison) -> Iterator[dict[str, Any]]:
 def as_csv(comparison: Comparison) -> str:
     """One figure a line, all digits; `missing` or nothing for one of ours that is not measured."""
     lines: list[Sequence[Any]] = [('row', 'kind', 'test_set', 'degradation', 'metric', 'value')]
+    missing = {line.name: line.missing for line in comparison.lines if line.kind == 'ours'}
     for record in records(comparison):
         *place, value = record.values()
-        gap = 'missing' if record['test_set'] in comparison.missing else ''
+        gap = 'missing' if record['test_set'] in missing.get(record['row'], ()) else ''
         lines.append([*place, gap if value is None else value])
     return csv_text(lines)
 
