@@ -206,7 +206,9 @@ def test_score_is_the_papers() -> None:
 # ---------------------------------------------------------------------------------------------- mistakes
 @pytest.mark.parametrize('arguments, message', [
     (['--gt', 'images'], 'give --gt with --degradation'), ([], 'give --gt with --degradation'),
-    (['--degradation', 'sigma=1'], 'give --gt with --degradation'),
+    (['--degradation', 'sigma=1'], '--degradation needs the HR images'),
+    (['--degradation', 'sigma=1', '--lq', 'images'], '--degradation needs the HR images'),
+    (['--gt', 'images', '--lq', 'images', *BLUR], 'give --gt with --degradation'),
     (['--gt', 'gone', *BLUR], 'there is no folder .*gone'),
     (['--gt', 'images', '--degradation', 'sigma'], 'takes KEY=NUMBER'),
     (['--gt', 'images', *BLUR, '--images', 'imag_1'], "holds no image imag_1; did you mean 'image_1'"),

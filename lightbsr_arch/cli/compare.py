@@ -90,12 +90,12 @@ def _scenes(parsed: argparse.Namespace) -> tuple[list[Scene], str]:
     """The images to be restored, and a remark about the degradation."""
     from ..degradations import parse_degradation
     from ..evaluation.comparison import degraded_scenes, real_scenes
-    if (parsed.lq is None) == (parsed.degradation is None) or (parsed.gt or parsed.lq) is None:
+    if parsed.degradation is not None and parsed.gt is None:
+        raise ValueError('--degradation needs the HR images that it is to degrade: --gt FILE_OR_FOLDER')
+    if (parsed.lq is None) == (parsed.degradation is None):
         raise ValueError('give --gt with --degradation KEY=VALUE ..., or --gt with --lq, or --lq alone')
     if parsed.lq is not None:
         return real_scenes(parsed.lq, parsed.scale, parsed.gt, parsed.images), ''
-    if parsed.gt is None:
-        raise ValueError('--degradation needs the HR images that it is to degrade: --gt FILE_OR_FOLDER')
     degradation = parse_degradation(parse_values(parsed.degradation), parsed.scale)
     return degraded_scenes(parsed.gt, degradation, parsed.scale, parsed.images), f', {degradation.symbols}'
 
