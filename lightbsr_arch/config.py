@@ -23,6 +23,8 @@ def build(cls: type[T], section: Mapping[str, Any], where: str) -> T:
     if not isinstance(section, Mapping):
         raise ValueError(f'{where} must be a section with keys, got {section!r}')
     known = [f.name for f in fields(cls)]
+    if 'model_type' in section:
+        raise ValueError(f'{where}: model_type belongs to an option file for `basicsr train` or `basicsr test`')
     for key in section:
         if key not in known:
             raise ValueError(f'{where}: unknown key {key!r}{suggest(key, known)}')

@@ -244,6 +244,13 @@ def test_an_option_file_of_another_command(path: str, verb: str, run_cli: Callab
         assert one_error(capfd, asked).endswith(f'is a file for `basicsr {verb}`, neither a training nor a test')
 
 
+@pytest.mark.parametrize('verb', ['idr', 'robustness', 'sweep'])
+@pytest.mark.parametrize('path', ['train_LightBSR_student_x4.yml', 'test_setting1.yml'])
+def test_a_training_or_test_is_no_study(path: str, verb: str, run_cli: Callable, capfd: pytest.CaptureFixture) -> None:
+    assert run_cli(verb, '-opt', ROOT / 'options' / path) == 1
+    assert one_error(capfd, verb).endswith(f'{path}: model_type belongs to an option file for `basicsr train` or `basicsr test`')
+
+
 def test_a_test_is_no_training(run_cli: Callable, capfd: pytest.CaptureFixture) -> None:
     assert run_cli('train', '-opt', ROOT / 'options/test_setting1.yml') == 1
     assert one_error(capfd, 'train').endswith('is a file for `basicsr test`, not for a training')
