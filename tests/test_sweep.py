@@ -73,6 +73,7 @@ def test_a_run_can_share_anothers_networks(tmp_path: Path) -> None:
     ({'r': {}}, {'report': 'student'}, "report must be a list of steps, got 'student'"),
     ({'r': {'student': {'path': None}}}, {}, 'runs: r: student: path must be a section with keys'),
     ({'r': {'student': {'output_root': 'away'}}}, {}, 'runs: r: student: path must be .* and output_root left out'),
+    ({'q': {}, 'r': {'like': 'q', 'student': {'scale': 2}}}, {}, 'runs: r: student: a run like q has its networks'),
     ({'r': {'like': 'q'}}, {}, "like: there is no run 'q'"), ({'r': {'teacher': {'train': {'lr': {5: 1}}}}}, {}, 'no entry 5'),
     ({'r': {}}, {'report': ['pupil']}, "report: there is no step 'pupil'"),
     ({}, {'tabel': 1}, "unknown key 'tabel'; did you mean 'table'"), ({}, {}, 'runs must be a section with a key for each'),

@@ -132,6 +132,10 @@ def _run(sweep: SweepOptions, bases: Mapping[str, Options], label: str) -> Run:
             raise ValueError(f'runs: {label}: like: there is no run {shared!r}{suggest(shared, list(sweep.runs))}')
         if 'like' in (sweep.runs[shared] or {}):
             raise ValueError(f'runs: {label}: like: {shared} is itself like another run: name that one')
+        for step in bases:
+            if section.get(step):
+                raise ValueError(f'runs: {label}: {step}: a run like {shared} has its networks: leave out the differences, or '
+                                 'like')
         section = option_files.merge(sweep.runs[shared] or {}, section)
     for key in section:
         if key not in (*bases, 'test'):
