@@ -32,7 +32,7 @@ from basicsr.utils.file_client import FileClient
 from basicsr.utils.logger import get_root_logger
 from torch import nn
 
-from lightbsr_arch import archs, basicsr_compat, checkpoints, plugin
+from lightbsr_arch import archs, basicsr_compat, checkpoints, option_files, plugin
 from lightbsr_arch.basicsr_compat import output, runs
 from lightbsr_arch.basicsr_compat import saving as saving_module
 from tests import tiny_options as tiny
@@ -499,6 +499,20 @@ def test_resuming_names_what_has_changed(images: Path, tmp_path: Path, run_cli: 
             "(optimisers, and schedulers of BasicSR's own models, go on as saved)") in capfd.readouterr().err
     assert run_cli('train', '-opt', tmp_path / 'edsr.yml', '--auto_resume', '--force_yml', 'logger:keep_last=2') == 0
     assert 'changed since' not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize('flags, num_folder', [(['--auto_resume'], 1), ([], 3)])
+def test_a_run_may_be_started_from_its_own_copy_of_the_options(flags: list[str], num_folder: int, images: Path, tmp_path: Path,
+                                                               run_cli: Callable) -> None:
+    """To go on, and anew, with the older run archived."""
+    experiments, copied = tmp_path / 'experiments', tmp_path / 'experiments/edsr/edsr.yml'
+    opt = edsr(images, 2)
+    assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 0
+    for further in ([], ['--force_yml', 'train:total_iter=3']):
+        assert run_cli('train', '-opt', copied, *flags, *further) == 0
+        opt['train']['total_iter'] += bool(further)
+        assert option_files.read(copied) == opt
+    assert len(list(experiments.iterdir())) == num_folder and (experiments / 'edsr/models/net_g_2.pth').exists()
 
 
 OCCUPY = """

@@ -4,16 +4,16 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
-import itertools
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
 import torch
 import yaml
 
-from .. import option_files
+from .. import checkpoints, option_files
 from ..config import suggest
 
 Options = dict[str, Any]
@@ -26,27 +26,37 @@ class RunName(str):
         return self.startswith('debug') if part == 'debug' else super().__contains__(part)
 
 
+class OptionFile(str):
+    """The path of an option file, and its text, complete without base and overrides: archiving a run moves its own copy."""
+
+    text: str
+
+    def __new__(cls, path: str, overrides: list[str]) -> OptionFile:
+        self = super().__new__(cls, path)
+        with open(path, encoding='utf-8') as file:
+            self.text = file.read()
+        if overrides or 'base' in yaml.load(self.text, yaml.SafeLoader):
+            self.text = yaml.safe_dump(option_files.override(option_files.read(path), overrides), sort_keys=False)
+        return self
+
+
 def read_option_files() -> None:
     """`lr: 1e-4` is read as a string (YAML 1.1 wants 1.0e-4), and an option file or --force_yml can run code.
 
     Our reader also knows `base:`, and applies overrides before anything is made of the options, such as the seed. The
-    run's folder gets a copy that is complete without base and overrides; what differs from it is named on resuming.
+    run's folder gets a copy that is complete without base and overrides, and from which a run may be started; what differs
+    from it is named on resuming.
     """
     import basicsr.train
     from basicsr.utils import dist_util
-    copy = basicsr.train.copy_opt_file
 
     @dist_util.master_only
-    def copy_opt_file(opt_file: str, experiments_root: str) -> None:
-        overrides = split_overrides(sys.argv[1:])[0]
-        earlier = os.path.join(experiments_root, os.path.basename(opt_file))
-        if os.path.isfile(earlier):
-            name_changes(option_files.read(earlier), option_files.override(option_files.read(opt_file), overrides))
-        copy(opt_file, experiments_root)
-        with open(opt_file, encoding='utf-8') as file:
-            if not overrides and 'base' not in yaml.load(file, yaml.SafeLoader):
-                return
-        write_complete_copy(opt_file, os.path.join(experiments_root, os.path.basename(opt_file)), overrides)
+    def copy_opt_file(opt_file: OptionFile, experiments_root: str) -> None:
+        target = os.path.join(experiments_root, os.path.basename(opt_file))
+        if os.path.isfile(target):
+            name_changes(option_files.read(target), yaml.load(opt_file.text, option_files.OptionLoader))
+        with checkpoints.replacing(target) as temporary, open(temporary, 'w', encoding='utf-8') as file:
+            file.write(f'# GENERATE TIME: {time.asctime()}\n# CMD:\n# {" ".join(sys.argv)}\n\n{opt_file.text}')
 
     basicsr.train.copy_opt_file = copy_opt_file
 
@@ -104,15 +114,6 @@ def differences(before: Any, now: Any, where: str = '') -> Iterator[str]:
         yield f'{where} {before} -> {now}'
 
 
-def write_complete_copy(source: str, target: str, overrides: list[str]) -> None:
-    """Under the header (time and command line) that `target` has already."""
-    with open(target, encoding='utf-8') as file:
-        header = ''.join(itertools.takewhile(lambda line: line.startswith('#'), file))
-    with open(target, 'w', encoding='utf-8') as file:
-        file.write(f'{header}\n')
-        yaml.safe_dump(option_files.override(option_files.read(source), overrides), file, sort_keys=False)
-
-
 def hook_options(prepare_options: Callable[[Options], None]) -> None:
     """No place to complete or check options before a run acts on them; `num_gpu: 1` fails on a machine without GPU."""
     import basicsr.test
@@ -133,6 +134,7 @@ def hook_options(prepare_options: Callable[[Options], None]) -> None:
             for section in opt['datasets'].values():
                 section['pin_memory'] = False  # torch warns of it, and nothing is pinned
         prepare_options(opt)
+        args.opt = OptionFile(args.opt, split_overrides(sys.argv[1:])[0])
         return opt, args
 
     basicsr.train.parse_options = basicsr.test.parse_options = parse_options
