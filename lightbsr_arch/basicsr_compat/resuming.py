@@ -43,7 +43,8 @@ def resume_anywhere() -> None:
 def load_resume_state(opt: Options) -> Optional[Options]:
     """The state to resume from, or None; sets the networks' paths to the files saved with it.
 
-    `--auto_resume` takes the newest state that is whole, in all processes the same, and says which ones are not.
+    `--auto_resume` takes the newest state that is whole, in all processes the same, and says which ones are not; where a
+    run has none yet, it takes `path.resume_state`.
 
     Raises:
         ValueError: an unreadable state, or one without its weights; with `--auto_resume`, if none is whole.
@@ -58,12 +59,13 @@ def load_resume_state(opt: Options) -> Optional[Options]:
         path[f'pretrain_network_{label}'], path[f'param_key_{label}'] = file, 'params'
     if opt['rank'] == 0:
         _tidy(path)
+        _leave_later(path['training_states'], chosen, state['iter'])
     opt['resumed_at'] = state['epoch'], state['iter']
     return state
 
 
 def newest_whole(opt: Options) -> Optional[str]:
-    """The newest state of this run that is whole, with its weights and the parts of all processes.
+    """The newest state of this run that is whole, with its weights and the parts of all processes; or `path.resume_state`.
 
     Raises:
         ValueError: there are states, but none is whole.
@@ -80,8 +82,9 @@ def newest_whole(opt: Options) -> Optional[str]:
     if steps:
         raise ValueError(f'none of the states in {folder} is whole: restore one, or leave out --auto_resume to start anew '
                          '(the folder is kept under another name)')
-    print(f'basicsr train: there is no state in {folder}: starting anew', file=sys.stderr)
-    return None
+    given = opt['path'].get('resume_state')
+    print(f'basicsr train: there is no state in {folder}: starting {f"from {given}" if given else "anew"}', file=sys.stderr)
+    return given
 
 
 def _check(opt: Options, state_path: str, ranks: Iterable[int]) -> Options:
@@ -122,6 +125,16 @@ def _tidy(path: Options) -> None:
         os.makedirs(path[folder], exist_ok=True)
         for leftover in glob.glob(os.path.join(glob.escape(path[folder]), '.*.tmp')):
             os.remove(leftover)
+
+
+def _leave_later(folder: str, state_path: str, step: int) -> None:
+    """Where a run is set back, later states are of a branch that it has left, and must not be taken for the newest."""
+    later = [os.path.join(folder, f'{number}.state') for number in saved_steps(folder) if number > step]
+    if later and os.path.samefile(os.path.dirname(os.path.abspath(state_path)), folder):
+        for path in later:
+            os.replace(path, f'{path}.left')
+        print(f'basicsr train: set back to iteration {step}: {len(later)} later state(s) in {folder} are kept as *.state.left',
+              file=sys.stderr)
 
 
 def seed_each_step() -> None:

@@ -68,8 +68,8 @@ def saved_steps(folder: str) -> list[int]:
 def prune(path: Options, keep_last: Optional[int], newest: int) -> None:
     """Deletes what was saved before the last `keep_last` states up to `newest`; None keeps all.
 
-    Where a run was set back, later ones stand until it has come to them again. What a process that was killed while it
-    deleted has left goes with the rest.
+    Where a run was set back, later ones stand, as `N.state.left`, until it has come to them again. What a process that was
+    killed while it deleted has left goes with the rest.
     """
     kept = [step for step in saved_steps(path['training_states']) if step <= newest][:keep_last]
     if keep_last and len(kept) == keep_last:
@@ -79,8 +79,8 @@ def prune(path: Options, keep_last: Optional[int], newest: int) -> None:
 
 def older_files(path: Options, step: int) -> Iterator[str]:
     """The files saved before an iteration, states first: without theirs, the others count for nothing."""
-    for folder, pattern in ((path['training_states'], r'(\d+)\.state'), (path['training_states'], r'(\d+)\.rank\d+'),
-                            (path['models'], r'net_\w+_(\d+)\.pth')):
+    for folder, pattern in ((path['training_states'], r'(\d+)\.state(?:\.left)?'),
+                            (path['training_states'], r'(\d+)\.rank\d+'), (path['models'], r'net_\w+_(\d+)\.pth')):
         for name in sorted(os.listdir(folder)):
             if (match := re.fullmatch(pattern, name)) and int(match[1]) < step:
                 yield os.path.join(folder, name)
