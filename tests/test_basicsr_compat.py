@@ -543,6 +543,23 @@ def test_a_run_may_be_started_from_its_own_copy_of_the_options(flags: list[str],
     assert len(list(experiments.iterdir())) == num_folder and (experiments / 'edsr/models/net_g_2.pth').exists()
 
 
+def test_a_metric_may_be_added_when_a_run_goes_on(images: Path, tmp_path: Path, run_cli: Callable) -> None:
+    """And the weights kept by it."""
+    opt, states = edsr(images, 4), tmp_path / 'experiments/edsr/training_states'
+    opt['val']['val_freq'] = 1
+    opt['logger']['save_best'] = 'psnr'
+    path = tiny.write(opt, tmp_path)
+    assert run_cli('train', '-opt', path) == 0
+    (states / '4.state').unlink()
+    before = torch.load(states / '2.state')['best']
+    assert run_cli('train', '-opt', path, '--auto_resume', '--force_yml', 'logger:save_best=ssim',
+                   'val:metrics:ssim={type: calculate_ssim}') == 0
+    after = torch.load(states / '4.state')['best']
+    assert before.keys() == after.keys() == {'val_sigma1.2', 'mean of all'}
+    for name, record in after.items():
+        assert record['psnr']['val'] >= before[name]['psnr']['val'] and 2 <= record['ssim']['iter'] <= 4
+
+
 OCCUPY = """
 import fcntl, sys
 file = open(sys.argv[1], 'w')

@@ -32,12 +32,20 @@ def resume_anywhere() -> None:
 
     def resume_training(self: BaseModel, state: Options) -> None:
         resume(self, state)
-        if state.get('best'):
-            self.best_metric_results = state['best']
+        _take_best(self, state.get('best', {}))
         self.take_further_state(state.get('further', {}))
 
     basicsr.train.load_resume_state = load_resume_state
     BaseModel.resume_training = resume_training
+
+
+def _take_best(self: Any, best: Options) -> None:
+    """Takes the best figures so far; of metrics that `val.metrics` has got since, there are none."""
+    self.best_metric_results = {}
+    for name, record in best.items():
+        if (self.opt.get('val') or {}).get('metrics'):
+            self._initialize_best_metric_results(name)
+        self.best_metric_results.setdefault(name, {}).update(record)
 
 
 def load_resume_state(opt: Options) -> Optional[Options]:
