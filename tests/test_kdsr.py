@@ -214,6 +214,16 @@ def gan_options(images: Path, tmp_path: Path, **train: Any) -> dict[str, Any]:
     return opt | {'network_d': {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3, 'num_feat': 4}}
 
 
+def test_fp16_may_be_switched_on_when_a_run_goes_on(images: Path, tmp_path: Path, run_cli: Callable[..., int]) -> None:
+    path = tiny.write(gan_options(images, tmp_path), tmp_path)
+    state = tmp_path / 'experiments/KDSRGANStudentModel/training_states/4.state'
+    assert run_cli('train', '-opt', path) == 0
+    state.unlink()  # as if it had been stopped
+    assert run_cli('train', '-opt', path, '--auto_resume', '--force_yml', 'train:amp=fp16') == 0
+    further = torch.load(state)['further']
+    assert further['scaler'] and further['scaler_d']
+
+
 def spoil_steps(monkeypatch: pytest.MonkeyPatch, spoiled: Callable[[bool, int], bool]) -> None:
     """Makes losses NaN: says it of a step by whose it is (the discriminator's?) and by its number of that one, from 1."""
     backward, steps = Stepper.backward, {True: 0, False: 0}

@@ -181,7 +181,8 @@ class BlindSRModel(SRModel):
         return {'scaler': self.stepper.scaler.state_dict(), 'pool': [list(pair) for pair in pool]}
 
     def take_further_state(self, state: dict[str, Any]) -> None:
-        self.stepper.scaler.load_state_dict(state.get('scaler', {}))
+        if state.get('scaler'):  # that of a run without fp16 is empty
+            self.stepper.scaler.load_state_dict(state['scaler'])
         if self.synthesis is not None:
             self.synthesis.pool = [(lq.to(self.device), gt.to(self.device), *(image or ['unknown']))  # older states lack it
                                    for lq, gt, *image in state.get('pool', [])]

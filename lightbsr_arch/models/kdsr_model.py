@@ -128,7 +128,8 @@ class KDSRGANStudentModel(KDSRStudentModel):
 
     def take_further_state(self, state: dict[str, Any]) -> None:
         super().take_further_state(state)
-        self.stepper_d.scaler.load_state_dict(state.get('scaler_d', {}))
+        if state.get('scaler_d'):
+            self.stepper_d.scaler.load_state_dict(state['scaler_d'])
 
     def save(self, epoch: int, current_iter: int) -> None:
         """The training state comes last: it says that the weights are there."""
