@@ -6,6 +6,7 @@ import logging
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -33,7 +34,7 @@ from basicsr.utils.logger import get_root_logger
 from torch import nn
 
 from lightbsr_arch import archs, basicsr_compat, checkpoints, option_files, plugin
-from lightbsr_arch.basicsr_compat import output, runs
+from lightbsr_arch.basicsr_compat import loading, output, runs
 from lightbsr_arch.basicsr_compat import saving as saving_module
 from tests import tiny_options as tiny
 
@@ -662,18 +663,33 @@ import atexit, signal
 from torch.utils.data import DataLoader
 from lightbsr_arch.basicsr_compat import loading
 atexit.register(loading.kill_workers)
-batches = iter(DataLoader(range(9), num_workers=1, worker_init_fn=lambda i: signal.signal(signal.SIGTERM, loading.stop_soon)))
+batches = iter(DataLoader(range(9), num_workers=1, worker_init_fn=lambda i: signal.signal(signal.SIGTERM, loading.pass_once)))
 next(batches)
 print('ends', flush=True)
 """
 
 
 def test_loading_processes_do_not_hold_up_the_end() -> None:
-    """They wait half a minute after their signal, for the run to save."""
+    """They let their first signal pass, for the run to save."""
     run = subprocess.Popen([sys.executable, '-c', ENDING], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert run.stdout.readline() == 'ends\n'
     _, errors = run.communicate(timeout=25)
     assert (run.returncode, errors) == (0, '')
+
+
+class Told(Numbers):
+    """Its loading process is told to stop at the first sample; a sample is the seconds until an alarm would end it."""
+
+    def __getitem__(self, index: int) -> float:
+        if index == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return signal.getitimer(signal.ITIMER_REAL)[0]
+
+
+def test_a_loading_process_that_is_told_to_stop_serves_the_run_however_long_it_takes() -> None:
+    loader = torch.utils.data.DataLoader(Told(range(3)), num_workers=1,
+                                         worker_init_fn=lambda worker_id: loading.prepare_worker(worker_id, 1, 0, 0))
+    assert torch.cat(list(loader)).tolist() == [0, 0, 0]
 
 
 def test_a_mistake_leaves_the_finished_experiment_where_it_was(images: Path, tmp_path: Path, run_cli: Callable) -> None:

@@ -98,7 +98,7 @@ def count_whole_batches() -> None:
 def prepare_workers() -> None:
     """A loading process that was spawned, not forked, has a BasicSR without workarounds.
 
-    And one that waits for its signal, see `stop_soon`, must not hold up the end of the run.
+    And one that lets its signal pass, see `pass_once`, must not hold up the end of the run.
     """
     import basicsr.data
     basicsr.data.worker_init_fn = prepare_worker
@@ -117,18 +117,17 @@ def prepare_worker(worker_id: int, num_workers: int, rank: int, seed: int) -> No
     """Called in each loading process; samples are seeded one by one, see `resuming.SeededSamples`.
 
     Signals to stop reach all processes of a terminal or a cluster's job, but the run needs this one until it has saved,
-    see `runs.save_before_stopping`.
+    see `runs.save_before_stopping`. Where a run is gone without ending this one, torch's loop here does so within seconds.
     """
     from . import apply
     apply()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, stop_soon)
+    signal.signal(signal.SIGTERM, pass_once)
 
 
-def stop_soon(number: int, frame: Any) -> None:
-    """Ends this process in half a minute, if the run has not ended it before, or at a second signal."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.alarm(30)
+def pass_once(number: int, frame: Any) -> None:
+    """Lets a signal pass; the next one acts."""
+    signal.signal(number, signal.SIG_DFL)
 
 
 def start_workers_once() -> None:
