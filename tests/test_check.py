@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Any, Callable
 
@@ -11,6 +12,7 @@ import torch
 from lightbsr_arch import archs, checkpoints, option_notes
 from lightbsr_arch.cli.check import duration
 from lightbsr_arch.cli.pipeline import parse_options
+from lightbsr_arch.models.blind_sr_model import BlindSRModel
 from tests import tiny_options as tiny
 from tests.test_bad_input import put
 
@@ -173,6 +175,15 @@ def test_memory_that_is_not_there(images: Path, check: Lines, monkeypatch: pytes
     monkeypatch.setattr('lightbsr_arch.models.lightbsr_model.LightBSRTeacherModel.compute_losses', fail)
     status, _, err = check(tiny.teacher(images))
     assert status == 1 and 'stage 1 needs more memory than the GPU has: lower datasets.train.batch_size_per_gpu' in err
+
+
+def test_an_interrupted_check_says_nothing_of_a_saved_run(images: Path, check: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = BlindSRModel.optimize_parameters
+    monkeypatch.setattr(BlindSRModel, 'optimize_parameters', lambda self, current_iter: (
+        step(self, current_iter), signal.raise_signal(signal.SIGINT)))
+    before = signal.getsignal(signal.SIGTERM)
+    assert check(tiny.teacher(images))[::2] == (130, 'basicsr check: interrupted\n')
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize('seconds, text', [(3, '0.1 min'), (90, '1.5 min'), (5400, '1.50 h')])

@@ -114,36 +114,38 @@ def save_before_stopping() -> None:
     A run finishes its step and saves first; of several processes all do as soon as one is told to stop.
     """
     import basicsr.train
-    train, build = basicsr.train.train_pipeline, basicsr.train.build_model
-    signals = StopSignals()
+    train = basicsr.train.train_pipeline
 
     @functools.wraps(train)
     def train_pipeline(root_path: str) -> None:
+        build, signals = basicsr.train.build_model, StopSignals()
+        basicsr.train.build_model = lambda opt: stopping(build(opt), signals)
         try:
             train(root_path)
         finally:
             signals.release()
-            signals.received = None
+            basicsr.train.build_model = build
 
-    def build_model(opt: Options) -> Any:
-        model = build(opt)
-        step, largest = model.optimize_parameters, largest_of_all(opt)
+    basicsr.train.train_pipeline = train_pipeline
 
-        def optimize_parameters(current_iter: int) -> None:
-            signals.catch()
-            step(current_iter)
-            number = largest(signals.received or 0)
-            if number:
-                model.save(current_epoch(), current_iter)
-                if opt['rank'] == 0:
-                    print(f'basicsr train: {signal.Signals(number).name}: stopped after iteration {current_iter}, which is '
-                          'saved; --auto_resume goes on from there', file=sys.stderr)
-                sys.exit(128 + number)
 
-        model.optimize_parameters = optimize_parameters
-        return model
+def stopping(model: Any, signals: StopSignals) -> Any:
+    """A model that catches signals from its first step on, and saves and ends the run after the one in which one came."""
+    step, largest = model.optimize_parameters, largest_of_all(model.opt)
 
-    basicsr.train.train_pipeline, basicsr.train.build_model = train_pipeline, build_model
+    def optimize_parameters(current_iter: int) -> None:
+        signals.catch()
+        step(current_iter)
+        number = largest(signals.received or 0)
+        if number:
+            model.save(current_epoch(), current_iter)
+            if model.opt['rank'] == 0:
+                print(f'basicsr train: {signal.Signals(number).name}: stopped after iteration {current_iter}, which is '
+                      'saved; --auto_resume goes on from there', file=sys.stderr)
+            sys.exit(128 + number)
+
+    model.optimize_parameters = optimize_parameters
+    return model
 
 
 class StopSignals:
