@@ -39,9 +39,10 @@ def return_freed_memory() -> None:
 
 
 def _ask_for_huge_pages() -> None:
-    """For the addresses that glibc will use next, up to three quarters of the machine's memory; none of it is taken yet."""
-    size = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') * 3 // 4
-    if block := GLIBC.malloc(ctypes.c_size_t(size)):
+    """For the addresses that glibc will use next, as long as the process has less than three quarters of the machine's memory;
+    none of it is taken yet."""
+    size = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') * 3 // 4 - (resident_memory('VmRSS') or 0)
+    if size > 0 and (block := GLIBC.malloc(ctypes.c_size_t(size))):
         start = -(-block // HUGE_PAGE) * HUGE_PAGE
         GLIBC.madvise(ctypes.c_void_p(start), ctypes.c_size_t(block + size - start), MADV_HUGEPAGE)
         GLIBC.free(ctypes.c_void_p(block))

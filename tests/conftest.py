@@ -1,9 +1,12 @@
 """Shared fixtures: seeded, small, on the CPU, without network."""
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any, Callable
+
+os.environ['CUDA_VISIBLE_DEVICES'] = ''  # of the programs that tests start, too; before torch is imported
 
 import cv2
 import numpy as np

@@ -505,15 +505,16 @@ def test_a_named_state_is_taken_where_the_run_has_none(flags: list[str], images:
 
 def test_a_run_that_was_set_back_goes_on_from_there(images: Path, tmp_path: Path, run_cli: Callable,
                                                     capfd: pytest.CaptureFixture) -> None:
-    opt, states = edsr(images, 6), tmp_path / 'experiments/edsr/training_states'
+    opt, states, models = edsr(images, 6), *(tmp_path / 'experiments/edsr' / name for name in ('training_states', 'models'))
     opt['datasets'].pop('val')
     path = tiny.write(opt, tmp_path)
     assert run_cli('train', '-opt', path) == 0
-    left = (states / '6.state').read_bytes()
+    left = {file.name: file.read_bytes() for file in (states / '4.state', states / '6.state', models / 'net_g_4.pth')}
     assert run_cli('train', '-opt', path, '--force_yml', f'path:resume_state={states}/2.state', 'train:total_iter=4') == 0
-    assert f'set back to iteration 2: 2 later state(s) in {states} are kept as *.state.left' in capfd.readouterr().err
+    assert f'set back to iteration 2: 2 later state(s) in {states}, and their weights, are kept as *.left' in capfd.readouterr().err
     assert {file.name for file in states.iterdir()} == {'2.state', '4.state', '4.state.left', '6.state.left'}
-    assert (states / '6.state.left').read_bytes() == left
+    assert {name: next(states.parent.glob(f'*/{name}.left')).read_bytes() for name in left} == left
+    assert (models / 'net_g_4.pth').exists() and not (models / 'net_g_6.pth').exists()
     assert run_cli('train', '-opt', path, '--auto_resume') == 0
     assert 'iter: 4.' in capfd.readouterr().err
 
@@ -649,7 +650,7 @@ def test_pruning_spares_what_was_just_written(tmp_path: Path) -> None:
 def test_pruning_takes_what_a_killed_pruning_left(tmp_path: Path) -> None:
     """Weights whose state is gone; but nothing as long as there are fewer states than are to be kept."""
     path = {'training_states': str(tmp_path), 'models': str(tmp_path)}
-    for name in ('net_g_2.pth', 'net_d_2.pth', '2.rank1', '2.state.left', '4.state', '6.state', 'net_g_4.pth',
+    for name in ('net_g_2.pth', 'net_d_2.pth', '2.rank1', '2.state.left', 'net_g_2.pth.left', '4.state', '6.state', 'net_g_4.pth',
                  'net_g_latest.pth', 'net_g_best.pth'):
         (tmp_path / name).touch()
     saving_module.prune(path, 3, 6)

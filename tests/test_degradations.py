@@ -297,6 +297,10 @@ def test_a_callers_autocast_changes_no_lr_image() -> None:
         assert torch.equal(degrade(gt, MIXED[:2], 4), lq)
 
 
+def test_resizing_without_values() -> None:
+    assert imresize(torch.empty(1, 3, 8, 6, device='meta'), 2).shape == (1, 3, 16, 12)
+
+
 def test_images_of_many_sizes_leave_few_matrices_in_memory() -> None:
     for size in range(20, 40):
         imresize(torch.zeros(1, size, size), 0.5)

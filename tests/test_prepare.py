@@ -216,6 +216,18 @@ def test_an_image_replaced_by_a_smaller_one_leaves_nothing_of_the_larger(images:
 
 
 @FORMS
+def test_whole_images_are_no_parts_of_others(images: Path, tmp_path: Path, run_cli: RunCli, output: str,
+                                             capsys: pytest.CaptureFixture[str]) -> None:
+    """Where nothing was cut, x_s001 is an image of that name, which must not go for x's sake."""
+    write(tmp_path / 'cut/image_0_s001.png')
+    assert run_cli('prepare', tmp_path / 'cut', output, '--no-crop') == 0
+    before = contents(tmp_path / output)
+    assert run_cli('prepare', images, output, '--no-crop') == 1
+    assert 'holds image_0_s001, which is not a sub-image' in capsys.readouterr().err
+    assert contents(tmp_path / output) == before
+
+
+@FORMS
 def test_an_image_that_breaks_later_is_named(images: Path, tmp_path: Path, run_cli: RunCli, output: str,
                                              capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli('prepare', images, output, *SIZE) == 0

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from lightbsr_arch import archs, checkpoints
 from lightbsr_arch.archs.layers import ConvNeXtBody, Upsampler
 from lightbsr_arch.degradations import imresize
-from lightbsr_arch.inference import Upscaler, bundled, memory, upscaler as upscaler_module, views
+from lightbsr_arch.inference import Upscaler, bundled, memory, upscaler as upscaler_module, views, workspace
 from lightbsr_arch.inference.alpha import fill_hidden
+from lightbsr_arch.inference.devices import computing_in
 from lightbsr_arch.inference.memory import parse_size
 from lightbsr_arch.inference.noise import NOISY, noise_level
 from lightbsr_arch.inference.resizing import resize
@@ -283,13 +284,27 @@ def test_files_that_a_container_keeps_in_memory_count_as_free(monkeypatch: pytes
     assert memory._free_in_container() == 100_000 + 3_200_000
 
 
-@pytest.mark.parametrize('precision, budget, allowed', [('fp32', None, False), ('fp32', 3_000_000, False), ('bf16', None, True)])
-def test_full_precision_is_more_than_tf32(precision: str, budget: int | None, allowed: bool) -> None:
-    network, seen = tiny(), set()
-    network.trunk.head.register_forward_hook(lambda *_: seen.add(torch.backends.cudnn.allow_tf32))
+@pytest.mark.parametrize('dtype, allowed', [(torch.float32, False), (torch.float16, True)])
+def test_full_precision_on_cuda_is_more_than_tf32(dtype: torch.dtype, allowed: bool) -> None:
     before = torch.backends.cudnn.allow_tf32
-    Upscaler(network, device='cpu', precision=precision, memory=budget)(smooth_image((90, 90)))
-    assert seen == {allowed} and torch.backends.cudnn.allow_tf32 == before
+    with computing_in(dtype, torch.device('cuda'), own=dtype):
+        assert torch.backends.cudnn.allow_tf32 == allowed
+    assert torch.backends.cudnn.allow_tf32 == before
+
+
+@pytest.mark.parametrize('budget', [None, 3_000_000])
+@pytest.mark.parametrize('precision, dtype', [('fp32', torch.float32), ('bf16', torch.bfloat16)])
+def test_the_whole_and_its_parts_are_computed_in_the_precision_asked_for(precision: str, dtype: torch.dtype, budget: int | None,
+                                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = set()
+
+    def computing(dtype: torch.dtype, device: torch.device, own: torch.dtype = torch.float32) -> Any:
+        asked.add(dtype)
+        return computing_in(dtype, device, own)
+    for module in (upscaler_module, workspace):
+        monkeypatch.setattr(module, 'computing_in', computing)
+    Upscaler(tiny(), device='cpu', precision=precision, memory=budget)(smooth_image((90, 90)))
+    assert asked == {dtype}
 
 
 # ---------------------------------------------------------------------------------------------- which weights

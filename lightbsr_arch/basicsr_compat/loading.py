@@ -107,7 +107,8 @@ def prepare_workers() -> None:
 
 def kill_workers() -> None:
     """Ends the loading processes of this one, which is ending itself; they hold nothing that could be lost."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would take their end for an error
+    if hasattr(signal, 'SIGCHLD'):  # unlike Windows
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would take their end for an error
     for process in multiprocessing.active_children():
         if process.daemon:
             process.kill()

@@ -17,7 +17,7 @@ from .. import checkpoints
 from .distributed import told_by_first
 from .images import Replacements, UnusableImage, max_unreadable
 from .loading import SampleIndex
-from .saving import saved_steps
+from .saving import leave_later, saved_steps
 
 Options = dict[str, Any]
 
@@ -67,7 +67,8 @@ def load_resume_state(opt: Options) -> Optional[Options]:
         path[f'pretrain_network_{label}'], path[f'param_key_{label}'] = file, 'params'
     if opt['rank'] == 0:
         _tidy(path)
-        _leave_later(path['training_states'], chosen, state['iter'])
+        if os.path.samefile(os.path.dirname(os.path.abspath(chosen)), path['training_states']):
+            leave_later(path, state['iter'])
     opt['resumed_at'] = state['epoch'], state['iter']
     return state
 
@@ -133,16 +134,6 @@ def _tidy(path: Options) -> None:
         os.makedirs(path[folder], exist_ok=True)
         for leftover in glob.glob(os.path.join(glob.escape(path[folder]), '.*.tmp')):
             os.remove(leftover)
-
-
-def _leave_later(folder: str, state_path: str, step: int) -> None:
-    """Where a run is set back, later states are of a branch that it has left, and must not be taken for the newest."""
-    later = [os.path.join(folder, f'{number}.state') for number in saved_steps(folder) if number > step]
-    if later and os.path.samefile(os.path.dirname(os.path.abspath(state_path)), folder):
-        for path in later:
-            os.replace(path, f'{path}.left')
-        print(f'basicsr train: set back to iteration {step}: {len(later)} later state(s) in {folder} are kept as *.state.left',
-              file=sys.stderr)
 
 
 def seed_each_step() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any, Optional
 
@@ -68,22 +69,35 @@ def saved_steps(folder: str) -> list[int]:
 def prune(path: Options, keep_last: Optional[int], newest: int) -> None:
     """Deletes what was saved before the last `keep_last` states up to `newest`; None keeps all.
 
-    Where a run was set back, later ones stand, as `N.state.left`, until it has come to them again. What a process that was
-    killed while it deleted has left goes with the rest.
+    Where a run was set back, what is left of its later states goes once it has come past them. What a process that was killed
+    while it deleted has left goes with the rest.
     """
     kept = [step for step in saved_steps(path['training_states']) if step <= newest][:keep_last]
     if keep_last and len(kept) == keep_last:
-        for file in older_files(path, kept[-1]):
-            os.remove(file)
+        for step, file in saved_files(path):
+            if step < kept[-1]:
+                os.remove(file)
 
 
-def older_files(path: Options, step: int) -> Iterator[str]:
-    """The files saved before an iteration, states first: without theirs, the others count for nothing."""
-    for folder, pattern in ((path['training_states'], r'(\d+)\.state(?:\.left)?'),
-                            (path['training_states'], r'(\d+)\.rank\d+'), (path['models'], r'net_\w+_(\d+)\.pth')):
+def leave_later(path: Options, step: int) -> None:
+    """Where a run is set back, later states are of a branch that it leaves: they, and what belongs to them, get the ending
+    `.left`, or they would be taken for the newest, and their weights for those of the states to come."""
+    later = sum(number > step for number in saved_steps(path['training_states']))
+    for number, file in list(saved_files(path)) if later else []:
+        if number > step and not file.endswith('.left'):
+            os.replace(file, f'{file}.left')
+    if later:
+        print(f'basicsr train: set back to iteration {step}: {later} later state(s) in {path["training_states"]}, and their '
+              'weights, are kept as *.left', file=sys.stderr)
+
+
+def saved_files(path: Options) -> Iterator[tuple[int, str]]:
+    """The iteration and name of each file saved, states first: without theirs, the others count for nothing."""
+    for folder, pattern in ((path['training_states'], r'(\d+)\.state'), (path['training_states'], r'(\d+)\.rank\d+'),
+                            (path['models'], r'net_\w+_(\d+)\.pth')):
         for name in sorted(os.listdir(folder)):
-            if (match := re.fullmatch(pattern, name)) and int(match[1]) < step:
-                yield os.path.join(folder, name)
+            if match := re.fullmatch(rf'{pattern}(\.left)?', name):
+                yield int(match[1]), os.path.join(folder, name)
 
 
 def plain(value: Any) -> Any:

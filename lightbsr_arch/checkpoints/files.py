@@ -198,7 +198,7 @@ def replacing(path: str) -> Iterator[str]:
     temporary = os.path.join(folder, f'.{name}.{os.getpid()}.tmp')  # not tempfile's, which only its owner may read
     try:
         yield temporary
-        with open(temporary, 'rb') as file:
+        with open(temporary, 'r+b') as file:  # to read alone does not do on Windows
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:

@@ -244,8 +244,9 @@ def _unfinished(images: Mapping[str, str], cutting: Cutting, store: Store) -> tu
     expected = {path: _sub_image_names(path, name, cutting) for path, name in images.items()}
     held = store.names()
     unreadable = {images[path] for path, names in expected.items() if not names}
-    surplus = {name: re.sub(r'_s\d+$', '', name) for name in held.difference(*expected.values())}  # and of which image
-    surplus = {name: image for name, image in surplus.items() if unreadable.isdisjoint({name, image})}
+    suffix = r'_s\d+$' if cutting.size else '$'
+    surplus = {name: re.sub(suffix, '', name) for name in held.difference(*expected.values())}  # and of which image
+    surplus = {name: image for name, image in surplus.items() if image not in unreadable}
     strangers = [name for name, image in surplus.items() if name == image or image not in images.values()]
     if strangers:
         raise ValueError(f'{store.folder} holds {min(strangers)}, which is not a sub-image of this call\'s images: choose '

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .resize import imresize
+from .resize import exact, imresize
 
 
 def degrade(gt: Tensor, kernel: Tensor, scale: int, noise: float | Tensor = 0,
@@ -53,8 +53,7 @@ def blur(image: Tensor, kernel: Tensor) -> Tensor:
         raise ValueError(f'an image of {width}x{height} pixels is too small to be blurred with a '
                          f'{kernel.shape[-1]}x{kernel.shape[-1]} kernel: each side needs more than {radius} pixels')
     blurred = F.pad(image, (radius,) * 4, mode='reflect').transpose(0, 1)
-    exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)  # 10 bits would show after rounding to 8
-    with torch.autocast(image.device.type, enabled=False), exact:
+    with exact(image), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # 10 bits would show after rounding to 8
         for factor in _separate(kernel.to(image)):
             blurred = F.conv2d(blurred, factor[:, None], groups=num_image)
     return blurred.transpose(0, 1)

@@ -4,6 +4,7 @@ That is how both papers make their LR images; MATLAB mirrors, which changes the 
 """
 from __future__ import annotations
 
+import contextlib
 import math
 from functools import lru_cache
 
@@ -20,8 +21,14 @@ def imresize(x: Tensor, scale: float) -> Tensor:
     if scale <= 0:
         raise ValueError(f'scale must be positive, got {scale}')
     rows, columns = (_resize_matrix(size, scale).to(x) for size in x.shape[-2:])
-    with torch.autocast(x.device.type, enabled=False):
+    with exact(x):
         return rows @ x @ columns.T
+
+
+def exact(x: Tensor) -> contextlib.AbstractContextManager[None]:
+    """Without the autocast that a caller may be in, where the tensor's device knows of one."""
+    known = torch.amp.is_autocast_available(x.device.type)
+    return torch.autocast(x.device.type, enabled=False) if known else contextlib.nullcontext()
 
 
 @lru_cache(maxsize=4)  # of a photograph they take a GB

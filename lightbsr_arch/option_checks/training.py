@@ -22,11 +22,13 @@ def check_scale(opt: Options) -> None:
 
 
 def check_schedule(opt: Options) -> None:
-    """A cosine schedule that is shorter than the run ends it with a TypeError."""
+    """A cosine schedule that is shorter than the run ends it with a TypeError; and 3e5 is a number, but counts nothing."""
     train = opt.get('train') or {}
     scheduler, total = train.get('scheduler') or {}, train.get('total_iter', 0)
     if isinstance(total, bool) or not isinstance(total, (int, float)) or total != int(total):
         raise ValueError(f'train: total_iter must be a whole number, got {total!r}')
+    if 'total_iter' in train:
+        train['total_iter'] = int(total)
     if scheduler.get('type') == 'CosineAnnealingRestartLR' and sum(scheduler['periods']) < total:
         raise ValueError(f'train.scheduler: the periods add up to {sum(scheduler["periods"])} iterations, fewer than '
                          f'total_iter ({total})')
