@@ -21,6 +21,7 @@ from lightbsr_arch import archs, basicsr_compat, checkpoints
 from lightbsr_arch.option_checks import basicsr_keys
 from lightbsr_arch.option_checks.data_sets import check_prefetching
 from lightbsr_arch.option_checks.keys_read import SET_BY_BASICSR, dataset_keys, is_foreign
+from lightbsr_arch.option_checks.training import check_schedule, check_wandb
 from tests import tiny_options as tiny
 from tests.conftest import ROOT
 
@@ -56,7 +57,6 @@ def finished(tmp_path: Path) -> Path:
 
 WRONG_OPTIONS = [
     ('logger:wandb', {'project': 'mine'}, 'wandb shows what TensorBoard is given: set use_tb_logger'),
-    ('logger', {'print_freq': 1, 'save_checkpoint_freq': 2, 'use_tb_logger': True, 'wandb': {'project': 'mine'}}, 'wandb is not installed'),
     ('train:contrastiv_opt', {'type': 'ContrastiveLoss'}, "train: unknown key 'contrastiv_opt'; did you mean 'contrastive_opt'"),
     ('train:stages:1:warm_up', 5, "train.stages[1]: unknown key 'warm_up'; did you mean 'warmup'"),
     ('train:stages:0:trains', 'body', "train.stages[0]: trains must be 'idr' or 'all', got 'body'"),
@@ -145,6 +145,19 @@ def test_a_wrong_option_stops_the_run_before_it_touches_anything(path: str, valu
     assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 1
     assert message in one_error(capfd, 'train')
     assert finished.read_bytes() == b'finished' and len(list((tmp_path / 'experiments').iterdir())) == 1
+
+
+@pytest.mark.parametrize('total', [500, 5e2])
+def test_a_number_of_iterations_counts_however_it_is_written(total: float) -> None:
+    opt = {'train': {'total_iter': total}}
+    check_schedule(opt)
+    assert list(range(opt['train']['total_iter'])) == list(range(500))
+
+
+def test_wandb_must_be_installed_to_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, 'wandb', None)
+    with pytest.raises(ValueError, match='wandb is not installed'):
+        check_wandb({'logger': {'use_tb_logger': True, 'wandb': {'project': 'mine'}}})
 
 
 @pytest.mark.parametrize('has_gpu, pin_memory, message', [

@@ -166,7 +166,9 @@ def run_to_its_end(command: list[str]) -> int:
         The exit status, 128 and its number for a signal.
     """
     with subprocess.Popen(command, start_new_session=True) as child:  # else a terminal's Ctrl-C would reach it a second time
-        passed_on = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM, signal.SIGHUP: signal.SIGTERM}
+        passed_on = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM}
+        if hasattr(signal, 'SIGHUP'):  # unlike Windows
+            passed_on[signal.SIGHUP] = signal.SIGTERM
         before = {number: signal.signal(number, lambda number, _: child.send_signal(passed_on[number])) for number in passed_on}
         try:
             status = child.wait()
