@@ -108,7 +108,7 @@ class StepOptions:
     amp: Precision of the networks' forward pass, `bf16` or `fp16` (with loss scaling); left out, float32. Losses are
         always computed in float32.
     channels_last: Memory layout; the same results, mostly faster.
-    compile: Compile the network with torch.compile at its first step.
+    compile: Compile the SR network's blocks with torch.compile at their first step.
     recompute: Keep only every few blocks' output for the gradient and compute the others again: less memory, more time.
     accumulate: Parts in which a batch is worked through, for less memory. BatchNorm sees each part alone.
     clip_grad_norm: Largest norm of the gradient; left out, gradients are not clipped.

@@ -1,6 +1,7 @@
 """How a step is computed: precision, parts, clipping, and steps that are not finite. One step at a time, outside the loop."""
 from __future__ import annotations
 
+import copy
 import logging
 import sys
 from pathlib import Path
@@ -153,14 +154,25 @@ def test_gradients_are_clipped_to_a_norm(images: Path, make: Callable) -> None:
         torch.testing.assert_close(gradients(model)[name], gradient * 0.5 / norms[0], rtol=1e-3, atol=1e-7)
 
 
-def test_a_compiled_network_has_the_same_names(images: Path, make: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    compiled, compile_module = [], nn.Module.compile
-    monkeypatch.setattr(nn.Module, 'compile', lambda self: (compiled.append(self), compile_module(self, backend='eager')))
-    plain, _ = make(kdsr(images))
-    model, _ = make(kdsr(images, compile=True))
+@pytest.mark.parametrize('options, recompute', [(kdsr, False), (kdsr, True), (lightbsr, False)])
+def test_compiled_blocks_have_the_same_names_and_results(options: Callable, recompute: bool, images: Path, make: Callable,
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    """And one compilation serves all."""
+    graphs, compile_module = [], nn.Module.compile
+
+    def backend(graph: torch.fx.GraphModule, inputs: Any) -> Callable:
+        graphs.append(graph)
+        return graph.forward
+    monkeypatch.setattr(nn.Module, 'compile', lambda self: compile_module(self, backend=backend))
+    torch._dynamo.reset()
+    opt = options(images, recompute=recompute)
+    opt['network_g']['num_block'] = 3
+    plain, _ = make(copy.deepcopy(opt))
+    opt['train']['compile'] = True
+    model, _ = make(opt)
     for one in (plain, model):
         one.optimize_parameters(1)
-    assert compiled == [model.net_g] and model.net_g.state_dict().keys() == plain.net_g.state_dict().keys()
+    assert len(graphs) == 1 and model.net_g.state_dict().keys() == plain.net_g.state_dict().keys()
     for name, value in plain.net_g.state_dict().items():
         torch.testing.assert_close(model.net_g.state_dict()[name], value)
 

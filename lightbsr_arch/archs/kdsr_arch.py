@@ -110,6 +110,8 @@ def shifted_products(x: Tensor, weights: Tensor) -> Tensor:
 class KDSRTrunk(Trunk):
     """The super-resolution network of teacher and student: LR features, blocks, fusion, upscaler."""
 
+    block = KDSRBlock
+
     def __init__(self, scale: int, num_feat: int, num_block: int, dynamic: bool) -> None:
         super().__init__()
         self.mean_shift = MeanShift()

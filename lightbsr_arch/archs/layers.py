@@ -219,10 +219,18 @@ class Upsampler(Merging, nn.Sequential):
 class Trunk(nn.Module):
     """What the SR networks have around their blocks; a subclass builds `mean_shift`, `head`, `fusion`, `upsampler`.
 
+    block: What it repeats.
     recompute: Whether the gradient's pass computes the blocks' feature maps again instead of keeping them.
     """
 
+    block: type[nn.Module]
     recompute = False
+
+    def compile_blocks(self) -> None:
+        """Compiles each block at its first pass: as they are alike, once for all, in seconds and not many minutes."""
+        for module in self.modules():
+            if isinstance(module, self.block):
+                module.compile()
 
     def run(self, blocks: Callable[..., Any], *inputs: Any) -> Any:
         """The blocks' output."""

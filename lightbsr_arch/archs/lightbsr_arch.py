@@ -181,6 +181,8 @@ def check_size(num_feat: int, num_group: int, num_block: int) -> None:
 class SRTrunk(Trunk):
     """The super-resolution network of teacher and student: LR features, adaptation groups, fusion, upscaler."""
 
+    block = IDRAdaptationBlock
+
     def __init__(self, scale: int, num_feat: int, num_group: int, num_block: int, layer_scale: float,
                  channel_gate: bool, spatial_gate: bool, correction: bool, detail_init: bool) -> None:
         super().__init__()

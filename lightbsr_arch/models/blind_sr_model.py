@@ -143,9 +143,10 @@ class BlindSRModel(SRModel):
             if self.device.type != 'cuda' or not self.opt['dist']:
                 raise ValueError('train.sync_bn is for several processes on GPUs: set it to false')
             self.net_g = nn.SyncBatchNorm.convert_sync_batchnorm(self.net_g)
-        self.get_bare_model(self.net_g).trunk.recompute = options.recompute
+        trunk = self.get_bare_model(self.net_g).trunk
+        trunk.recompute = options.recompute
         if options.compile:
-            self.get_bare_model(self.net_g).compile()
+            trunk.compile_blocks()
 
     def _start_average(self) -> None:
         self.net_g_ema = build_network(self.opt['network_g']).to(self.device, memory_format=self.memory_format).eval()
