@@ -65,6 +65,14 @@ def test_a_run_can_share_anothers_networks(tmp_path: Path) -> None:
     assert (first.tested_with, second.tested_with) == ({}, {'noise': 1})
 
 
+@pytest.mark.parametrize('dropped, left', [('teacher', 'student'), ('student', 'teacher')])
+@pytest.mark.parametrize('student', [{}, {'scale': 2}], ids=str)
+def test_a_run_can_share_one_of_anothers_networks(dropped: str, left: str, student: dict[str, Any], tmp_path: Path) -> None:
+    runs = {'a': {'teacher': {'network_g': {'x': 2}}, 'student': student}, 'b': {'like': 'a', dropped: None, 'test': {'y': 1}}}
+    _, (first, second) = plan(str(write_sweep(tmp_path, runs)))
+    assert second.trainings == {left: first.trainings[left]}
+
+
 @pytest.mark.parametrize('runs, further, message', [
     ({'r': {'teachr': {}}}, {}, r"runs: r: unknown key 'teachr'; did you mean 'teacher'"),
     ({'r/s': {}}, {}, 'a label is part of file names'), ({'r': {'like': ['q']}}, {}, 'r: like must be the label of another run'),

@@ -140,7 +140,8 @@ def _run(sweep: SweepOptions, bases: Mapping[str, Options], label: str) -> Run:
     for key in section:
         if key not in (*bases, 'test'):
             raise ValueError(f'runs: {label}: unknown key {key!r}{suggest(key, [*bases, "like", "test"])}')
-    trainings = dict(_trainings(bases, shared, section))
+    trainings = {step: training for step, training in _trainings(bases, shared, sweep.runs[shared] or {})
+                 if section.get(step, {}) is not None}
     if not trainings:
         raise ValueError(f'runs: {label}: it does without all steps: leave one')
     reported = tuple(step for step in trainings if step in sweep.report) or tuple(trainings)[-1:]
