@@ -24,10 +24,10 @@ SWEEPS = sorted(path for path in ABLATIONS.glob('*.yml') if 'runs' in option_fil
 TEACHER, STUDENT = 'experiments/base_teacher/models/net_g_latest.pth', 'base_student'
 
 
-def write_sweep(folder: Path, runs: dict[str, Any], **further: Any) -> Path:
+def write_sweep(folder: Path, runs: dict[str, Any], taught_by: str = TEACHER, **further: Any) -> Path:
     """A sweep over two small option files beside it."""
     tiny.write({'name': 'base_teacher', 'path': {}, 'network_g': {'type': 'A', 'x': 1}, 'train': {'lr': [1, 2]}}, folder)
-    tiny.write({'name': 'base_student', 'path': {'pretrain_network_t': TEACHER, 'resume_state': None}}, folder)
+    tiny.write({'name': 'base_student', 'path': {'pretrain_network_t': taught_by, 'resume_state': None}}, folder)
     return tiny.write({'name': 'sweep', 'table': 'lightbsr-1', 'runs': runs, 'steps': {
         'teacher': 'base_teacher.yml', 'student': 'base_student.yml'}} | further, folder)
 
@@ -45,6 +45,22 @@ def test_a_run_trains_anew_only_what_differs(section: Any, teacher: str, student
     path = run.trainings['student'].options['path']
     assert path == {'pretrain_network_t': f'experiments/{taught_by}/models/net_g_latest.pth', 'resume_state': None}
     assert run.trainings['teacher'].weights == f'experiments/{teacher}/models/net_g_latest.pth'
+
+
+SPELLINGS = [TEACHER, f'./{TEACHER}', TEACHER.replace('/', '//'), f'else/../{TEACHER}', f'~/{TEACHER}', f'{{here}}/{TEACHER}']
+
+
+@pytest.mark.parametrize('spelling', SPELLINGS)
+def test_a_student_follows_its_teacher_however_the_path_is_spelt(spelling: str, tmp_path: Path,
+                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('HOME', str(tmp_path))
+    taught_by = spelling.format(here=tmp_path)
+    _, (base, run) = plan(str(write_sweep(tmp_path, {'base': {}, 'r': {'teacher': {'network_g': {'x': 2}}}}, taught_by)))
+    assert run.trainings['student'].options == {'name': 'base_student_r', 'path': {
+        'pretrain_network_t': 'experiments/base_teacher_r/models/net_g_latest.pth', 'resume_state': None}}
+    assert base.trainings['student'].options == {'name': 'base_student', 'path': {
+        'pretrain_network_t': taught_by, 'resume_state': None}}
 
 
 @pytest.mark.parametrize('section, report, reported', [
@@ -96,9 +112,11 @@ def test_a_sweep_that_cannot_be_planned(runs: dict[str, Any], further: dict[str,
         plan(str(write_sweep(tmp_path, runs, **further)))
 
 
-def test_what_was_learnt_from_other_weights_is_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize('spelling', SPELLINGS)
+def test_what_was_learnt_from_other_weights_is_no_row(spelling: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    _, (run,) = plan(str(write_sweep(tmp_path, {'r': {}})))
+    monkeypatch.setenv('HOME', str(tmp_path))
+    _, (run,) = plan(str(write_sweep(tmp_path, {'r': {}}, spelling.format(here=tmp_path))))
     for steps, is_fine in (([], True), (['student'], False), (['teacher', 'student'], True)):
         for step in steps:
             Path(run.trainings[step].weights).parent.mkdir(parents=True, exist_ok=True)

@@ -109,7 +109,7 @@ def check_origins(trainings: Collection[Training]) -> None:
     """
     to_be_trained = {training.weights for training in trainings if not training.is_trained}
     for training in (training for training in trainings if training.is_trained):
-        for origin in to_be_trained & set(map(str, training.options['path'].values())):
+        for origin in to_be_trained & training.origins:
             raise ValueError(f'experiments/{training.experiment} was trained from weights that are no longer there, '
                              f'{origin}: rename it to train both anew, restore them, or fill the table with --no-train')
 

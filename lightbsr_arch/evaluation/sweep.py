@@ -73,6 +73,11 @@ class Training:
         return os.path.join('experiments', self.experiment, 'models', 'net_g_latest.pth')
 
     @property
+    def origins(self) -> set[str]:
+        """Where its `path:` leads, spelt as `weights`: what it starts from or learns from is among it."""
+        return set(map(_relative, self.options['path'].values()))
+
+    @property
     def is_trained(self) -> bool:
         return os.path.isfile(self.weights)
 
@@ -168,9 +173,13 @@ def _trainings(bases: Mapping[str, Options], label: str, section: Options) -> It
 
 
 def _redirect(path: Any, renamed: Mapping[str, str]) -> Any:
-    """A path into an earlier step's folder, as `experiments/NAME/...`, leads into that of this run."""
-    parts = str(path).split('/')
-    if len(parts) > 1 and parts[0] == 'experiments':
-        parts[1] = renamed.get(parts[1], parts[1])
-        return '/'.join(parts)
+    """A path into an earlier step's folder, `experiments/NAME/...` however it is spelt, leads into that of this run."""
+    parts = _relative(path).split('/')
+    if len(parts) > 1 and parts[0] == 'experiments' and parts[1] in renamed:
+        return '/'.join([parts[0], renamed[parts[1]], *parts[2:]])
     return path
+
+
+def _relative(path: Any) -> str:
+    """A path of an option file from the current folder; what is no path becomes a text that leads nowhere."""
+    return os.path.relpath(os.path.expanduser(str(path)) or '.')
