@@ -51,6 +51,13 @@ def test_silhouette_and_davies_bouldin_by_hand() -> None:
     assert statistics.davies_bouldin(values, labels) == pytest.approx(0.2)  # spreads 1 and 1, centres 10 apart
 
 
+@pytest.mark.parametrize('values', [
+    np.full((len(LABELS), 3), 0.1), clusters(IMAGES, 0), clusters(LABELS // 2, 0), clusters(LABELS // 2, 0) + IMAGES[:, None]],
+    ids=['all rows equal', 'the image alone', 'two pairs of equal rows', 'two pairs of equal centres'])
+def test_degradations_with_one_centre_are_the_worst_for_davies_bouldin(values: np.ndarray) -> None:
+    assert statistics.davies_bouldin(values, LABELS) == math.inf
+
+
 def test_the_unit_of_a_feature_does_not_matter() -> None:
     values, scale = clusters(LABELS, 0.5), np.logspace(-3, 3, NUM_FEATURE)
     for figure in (statistics.silhouette, statistics.davies_bouldin):
@@ -178,6 +185,13 @@ def test_projections_keep_clusters_and_repeat(method: str) -> None:
     points = statistics.project(values, method)
     assert points.shape == (len(LABELS), 2) and statistics.silhouette(points, LABELS) > 0.6
     np.testing.assert_array_equal(points, statistics.project(values, method))
+
+
+@pytest.mark.parametrize('method', ['pca', 'tsne'])
+def test_equal_rows_are_projected_to_one_point(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ('PCA', 'TSNE'):
+        monkeypatch.setattr(statistics, name, None)  # TSNE would take all memory
+    np.testing.assert_array_equal(statistics.project(np.full((len(LABELS), 3), 0.1), method), np.zeros((len(LABELS), 2)))
 
 
 # ---------------------------------------------------------------------------------------------- too little data

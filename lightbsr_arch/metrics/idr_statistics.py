@@ -43,10 +43,12 @@ def silhouette(features: np.ndarray, labels: np.ndarray) -> float:
 def davies_bouldin(features: np.ndarray, labels: np.ndarray) -> float:
     """Davies and Bouldin 1979: spread of classes against the distance of their centres. From 0, lower is better.
 
-    Standardised.
+    Standardised. Infinite where two classes have one centre, for which scikit-learn counts nothing.
     """
     _check_classes(labels)
-    return float(davies_bouldin_score(standardised(features), labels))
+    values = standardised(features)
+    centres = np.stack([values[labels == label].mean(0) for label in np.unique(labels)])
+    return np.inf if np.isclose(pdist(centres), 0).any() else float(davies_bouldin_score(values, labels))
 
 
 def knn_accuracy(features: np.ndarray, labels: np.ndarray, images: np.ndarray) -> float:
@@ -155,8 +157,13 @@ def unit_length(features: np.ndarray) -> np.ndarray:
 
 
 def project(features: np.ndarray, method: Literal['pca', 'tsne']) -> np.ndarray:
-    """(N, 2): the two leading principal components, or t-SNE (van der Maaten and Hinton 2008), seeded. Standardised."""
+    """(N, 2): the two leading principal components, or t-SNE (van der Maaten and Hinton 2008), seeded. Standardised.
+
+    Zeros where all rows are equal: t-SNE would divide by their spread, and its tree never end.
+    """
     values = standardised(features)
+    if not np.ptp(values, 0).any():
+        return np.zeros((len(values), 2))
     if method == 'pca':
         return PCA(2, random_state=0).fit_transform(values)
     return TSNE(2, init='pca', perplexity=min(30, (len(values) - 1) / 3), random_state=0).fit_transform(values)
