@@ -14,6 +14,7 @@ from typing import Any, Optional
 import torch
 
 from ...allocator import resident_memory
+from ...inference.devices import ready
 from .networks import Section, Size, build, named, on_device
 
 
@@ -33,7 +34,8 @@ class Timing:
 
 def measure(section: Section, size: Size, device: str = 'cpu', repeats: int = 10,
             threads: Optional[int] = None) -> Timing:
-    """Times `repeats` passes of one image after a few that warm up: float32, channels_last, without gradients.
+    """Times `repeats` passes of one image after a few that warm up, as the verbs run networks (see `ready`): float32
+    without TF32, the faster layout, merged weights, without gradients.
 
     On a CPU call it through `in_fresh_process`, where memory that this process holds already cannot hide any.
 
@@ -46,8 +48,9 @@ def measure(section: Section, size: Size, device: str = 'cpu', repeats: int = 10
     on_cuda = place.type == 'cuda'
     _load_kernels()
     before = 0 if on_cuda else resident_memory('VmRSS')
-    with named(section, size), torch.no_grad(), torch.backends.cudnn.flags(enabled=True, benchmark=True):
-        network, *tensors = on_device(place, build(section).to(memory_format=torch.channels_last), section, size)
+    flags = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
+    with named(section, size), torch.no_grad(), flags:
+        network, *tensors = on_device(place, ready(build(section), place), section, size)
         for _ in range(max(1, repeats // 5)):
             network(*tensors)
         if on_cuda:
@@ -92,5 +95,5 @@ def describe(device: str, threads: Optional[int]) -> str:
     place = torch.device(device)
     where = (torch.cuda.get_device_name(place) if place.type == 'cuda' else
              f'CPU ({threads or torch.get_num_threads()} of {os.cpu_count()} cores)')
-    return (f'Latency: median (quartiles) of one image, {where}, torch {torch.__version__}, float32, channels_last. '
-            "The papers' times are of their authors' GPUs.")
+    return (f'Latency: median (quartiles) of one image, {where}, torch {torch.__version__}, float32 without TF32, in the '
+            "faster layout. The papers' times are of their authors' GPUs.")
