@@ -16,7 +16,7 @@ import yaml
 
 from lightbsr_arch import archs, checkpoints
 from lightbsr_arch.degradations import Degradation
-from lightbsr_arch.evaluation import plots, robustness
+from lightbsr_arch.evaluation import manifest, plots, robustness
 from lightbsr_arch.evaluation.plots import heat_maps
 from lightbsr_arch.evaluation.robustness import Panel
 from lightbsr_arch.evaluation.robustness_tables import summaries
@@ -151,6 +151,15 @@ def test_what_is_finished_is_not_computed_again(images: Path, tmp_path: Path, ru
     assert computed(maps=[STRIP], num_images=1) == ['Bicubic', 'L']
     cv2.imwrite(str(images / 'image_0.png'), np.zeros((80, 96, 3), np.uint8))
     assert computed(maps=[STRIP], num_images=1) == ['Bicubic', 'L']
+
+
+def test_cells_of_another_version_are_computed_again(images: Path, tmp_path: Path, run_cli: Callable, scored: list[str],
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(options(), tmp_path)
+    for version in ('1', '2', '2'):
+        monkeypatch.setattr(manifest, '__version__', version)
+        assert run_cli('robustness', '-opt', path) == 0
+    assert len(scored) == 2 * 2 * 2  # computed twice, two images of two cells
 
 
 def test_an_interrupted_run_goes_on(images: Path, tmp_path: Path, run_cli: Callable, scored: list[str],

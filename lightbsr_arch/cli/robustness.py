@@ -15,8 +15,8 @@ It writes to ./results/<name>/
                             the best other method is there
   robustness.json           all cells
 
-After an interruption the same command goes on where it stopped: what was computed with the same weights, images and
-degradations is kept. A GPU is used where there is one.
+After an interruption the same command goes on where it stopped: what was computed with the same weights, images,
+degradations and versions is kept. A GPU is used where there is one.
 
 The option file names folders of images, methods (files of weights, or network: and weights:) and maps, whose rows and
 columns are keys of a degradation: sigma, lambda_1, lambda_2, theta, noise, motion (length of a straight motion blur)

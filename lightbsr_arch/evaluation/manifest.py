@@ -27,7 +27,12 @@ def manifest(opt: Mapping[str, Any]) -> dict[str, Any]:
     return {
         'network': opt['network_g'], 'model_type': opt['model_type'], 'scale': opt['scale'], 'weights': weights,
         'metrics': (opt.get('val') or {}).get('metrics'), 'test_sets': _test_sets(opt), 'noise': SEEDING,
-        'versions': {'lightbsr_arch': __version__, **{name: version(name) for name in ('torch', 'numpy', 'basicsr')}}}
+        'versions': versions()}
+
+
+def versions() -> dict[str, str]:
+    """Of what decides on figures."""
+    return {'lightbsr_arch': __version__, **{name: version(name) for name in ('torch', 'numpy', 'basicsr')}}
 
 
 def _test_sets(opt: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

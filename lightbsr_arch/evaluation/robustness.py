@@ -22,7 +22,7 @@ from tqdm import tqdm
 from .. import config
 from ..degradations import Degradation, parse_degradation
 from . import writing
-from .manifest import sha256
+from .manifest import sha256, versions
 from .networks import Method, Sample
 from .study import Study, read_section
 
@@ -91,7 +91,7 @@ class Panel:
     """A map of one method.
 
     values: Metric -> (rows, columns).
-    fingerprint: Of the weights, images, degradations and metrics that led to them.
+    fingerprint: Of the weights, images, degradations, metrics and versions that led to them.
     """
 
     map: Map
@@ -234,7 +234,7 @@ def _fingerprints(options: RobustnessOptions, methods: list[Method]) -> dict[tup
         images.update(sample['gt'].numpy().tobytes() + os.path.basename(sample['gt_path']).encode())  # noise: by name
 
     def fingerprint(chart: Map, method: Method) -> str:
-        decisive = [images.hexdigest(), options.scale, options.metrics, dict(method.section),
+        decisive = [versions(), images.hexdigest(), options.scale, options.metrics, dict(method.section),
                     method.weights and sha256(method.weights), [[cell.section for cell in row] for row in chart.cells]]
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
     return {(chart.name, method.label): fingerprint(chart, method) for chart in options.maps for method in methods}
