@@ -216,6 +216,21 @@ def test_panels_share_one_colour_scale(tmp_path: Path, num: int, shape: tuple[in
                                      f'noise {[0, 5, 30][column]}')
 
 
+@pytest.mark.parametrize('edges', [{'columns': {'jpeg': [None, 90]}, 'fixed': {'sigma': 1}},
+                                   {'rows': {'jpeg': [None, 90]}, 'columns': {'sigma': [1, 5]}}], ids=['columns', 'rows'])
+def test_no_compression_is_a_value_of_an_axis(edges: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    monkeypatch.setattr(heat_maps, 'save', lambda figure, path: drawn.append(figure) or path)
+    opt = parsed(tmp_path, maps=[{'name': 'JPEG', **edges}])
+    chart = opt.maps[0]
+    heat_maps.draw(chart, {'L': np.arange(20.0, 20 + np.prod(chart.shape)).reshape(chart.shape)},
+                   chart.is_covered(opt.trained_on), 'psnr', 'x')
+    axis = drawn[0].axes[0]
+    labels = axis.get_yticklabels() if chart.rows else axis.get_xticklabels()
+    assert [label.get_text() for label in labels] == ['none', '90']
+    assert 'dB at JPEG none' in axis.get_title() + axis.get_title('left')
+
+
 def test_missing_weights_are_named_or_skipped(images: Path, tmp_path: Path, run_cli: Callable, scored: list[str],
                                               capsys: pytest.CaptureFixture[str]) -> None:
     path = write(options(methods={'Bicubic': BICUBIC, 'Ours': 'gone/w.pth'}), tmp_path)

@@ -20,7 +20,7 @@ degradations and versions is kept. A GPU is used where there is one.
 
 The option file names folders of images, methods (files of weights, or network: and weights:) and maps, whose rows and
 columns are keys of a degradation: sigma, lambda_1, lambda_2, theta, noise, motion (length of a straight motion blur)
-and jpeg (quality). options/robustness_setting1.yml shows all keys.
+and jpeg (quality; ~ for none). options/robustness_setting1.yml shows all keys.
 
   basicsr robustness -opt options/robustness_setting1.yml
   basicsr robustness -opt options/robustness_setting2.yml --skip-missing

@@ -32,10 +32,15 @@ RECORD = 'robustness'
 
 @dataclass(frozen=True)
 class Axis:
-    """A key of a degradation and its values along a map's edge."""
+    """A key of a degradation and its values along a map's edge; None for no JPEG compression."""
 
     key: str
-    values: tuple[float, ...]
+    values: tuple[Optional[float], ...]
+
+    @property
+    def texts(self) -> list[str]:
+        """The values as figures show them."""
+        return ['none' if value is None else f'{value:g}' for value in self.values]
 
 
 @dataclass(frozen=True)

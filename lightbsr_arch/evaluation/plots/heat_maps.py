@@ -92,8 +92,8 @@ def _panels(chart: Map, num: int) -> tuple[Figure, list[Axes]]:
 
 
 def _label_axes(axis: Axes, chart: Map, is_left: bool, is_lowest: bool) -> None:
-    axis.set_xticks(range(len(chart.columns.values)), [f'{v:g}' for v in chart.columns.values])
-    axis.set_yticks(range(len(chart.cells)), [f'{v:g}' for v in chart.rows.values] if chart.rows else [''])
+    axis.set_xticks(range(len(chart.columns.values)), chart.columns.texts)
+    axis.set_yticks(range(len(chart.cells)), chart.rows.texts if chart.rows else [''])
     axis.tick_params(length=0, labelbottom=is_lowest, labelleft=is_left and chart.rows is not None)
     for spine in axis.spines.values():
         spine.set_visible(False)
@@ -159,7 +159,7 @@ def _number(value: float, digits: int, is_difference: bool) -> str:
 
 
 def _place(axis: Axis, index: int) -> str:
-    return f'{SYMBOLS.get(axis.key, "JPEG" if axis.key == "jpeg" else axis.key)} {axis.values[index]:g}'
+    return f'{SYMBOLS.get(axis.key, "JPEG" if axis.key == "jpeg" else axis.key)} {axis.texts[index]}'
 
 
 def _legend(figure: Figure, covered: np.ndarray, is_difference: bool) -> None:
