@@ -125,6 +125,19 @@ def test_analysis_of_kdsr_repeats(kdsr: dict[str, str], images: Path, tmp_path: 
     assert 'CKA' not in first and 'R2 sigma' in first
 
 
+@pytest.mark.parametrize('regression', [{'sigma': [0.2, 4], 'jpeg': [30, 95]}, {'sigma': 1, 'jpeg': [30, 95]}], ids=str)
+def test_no_distance_is_told_where_jpeg_varies(regression: Options, kdsr: dict[str, str], images: Path, tmp_path: Path,
+                                               run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[str] = []
+    monkeypatch.setattr('lightbsr_arch.evaluation.plots.idr.save', lambda figure, path: figures.append(Path(path).name))
+    opt = options(images, {'student': kdsr['student']}, regression=regression, num_regression=8)
+    assert run_cli('idr', '-opt', tiny.write(opt, tmp_path)) == 0
+    table = json.loads((tmp_path / 'results/idr/idr.json').read_text())['tables'][1]
+    varying = {f'R2 {key}' for key, value in regression.items() if isinstance(value, list)}
+    assert all(row.keys() == {'method', 'feature', *varying} for row in table['rows']) and table['better'].keys() == varying
+    assert figures == ['tsne_blur_read', 'pca_blur_read']
+
+
 def test_features_are_those_of_basicsr_test(kdsr: dict[str, str], images: Path, tmp_path: Path) -> None:
     """Image by image, from the data set that `basicsr test` reads; noise included."""
     opt = idr_samples.read_options(str(tiny.write(options(images, kdsr, center_crop=80), tmp_path)))

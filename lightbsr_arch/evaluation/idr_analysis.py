@@ -29,7 +29,8 @@ image under degradations not learnt from. Alignment: mean squared distance of un
 uniformity: log of the mean Gaussian potential of all pairs. CKA: likeness to {reference}."""
 REGRESSION_NOTES = """\
 R2 of a linear regression from the IDR, on images not learnt from; of lambda_1 >= lambda_2, and of theta as sin 2 theta
-and cos 2 theta. Distance: Spearman's rank correlation of IDR distance with degradation distance, over all pairs."""
+and cos 2 theta. Distance: Spearman's rank correlation of IDR distance with degradation distance, over all pairs; left
+out where JPEG varies, of which that distance knows nothing."""
 PIXELS_PER_NOISE_LEVEL = 4 / 25  # in degradation distance; setting 2 draws widths up to 4 pixels and levels up to 25
 Features = Mapping[tuple[str, str], np.ndarray]  # (method, feature) -> (N, n)
 
@@ -105,16 +106,17 @@ def _analyse_regression(options: IDROptions, methods: Sequence[Method], draws: M
     samples = [options.degraded(d)[i] for i, d in zip(groups, tqdm(drawn, desc='regression', unit='image'))]
     apart = statistics.distances(coordinates(samples))
     goals, rows, pairs = targets(drawn), [], {}
+    columns = dict.fromkeys(goals if 'R2 jpeg' in goals else [*goals, 'distance'], '↑')
     for (label, member), values in _features(options, methods, samples).items():
-        idr_apart = statistics.distances(statistics.standardised(values))
         figures = {name: statistics.regression_r2(values, goal, groups) for name, goal in goals.items()}
-        figures['distance'] = statistics.rank_correlation(apart, idr_apart)
         rows.append(((label, member), figures))
-        pairs.setdefault(member, {})[label] = idr_apart, figures['distance']
+        if 'distance' in columns:
+            idr_apart = statistics.distances(statistics.standardised(values))
+            figures['distance'] = statistics.rank_correlation(apart, idr_apart)
+            pairs.setdefault(member, {})[label] = idr_apart, figures['distance']
     for member, panels in pairs.items():
         draws.distances(panels, apart, os.path.join(options.folder, slug('distance', member)))
-    rows.append((('chance', ''), dict.fromkeys([*goals, 'distance'], 0.0)))
-    columns = dict.fromkeys([*goals, 'distance'], '↑')
+    rows.append((('chance', ''), dict.fromkeys(columns, 0.0)))
     return Table(f'Regression: {options.regression.label}, {len(drawn)} degradations of {num_image} images',
                  ('method', 'feature'), columns, rows, REGRESSION_NOTES)
 
@@ -135,7 +137,7 @@ def targets(degradations: Sequence[Degradation]) -> dict[str, np.ndarray]:
 
 
 def coordinates(samples: Sequence[Sample]) -> np.ndarray:
-    """(N, 4): points whose Euclidean distance is that of degradations, in HR pixels.
+    """(N, 4): points whose Euclidean distance is that of degradations without JPEG compression, in HR pixels.
 
     Three for the square root S of the blur kernel's covariance (for Gaussians along the same axes that is their
     2-Wasserstein distance; for isotropic ones, sqrt 2 times the difference of sigma), one for the noise.
