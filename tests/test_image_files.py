@@ -15,7 +15,7 @@ from lightbsr_arch.inference.formats import FORMATS
 from lightbsr_arch.inference.image_files import ImageError, Photo, decode, encode, read, write
 from lightbsr_arch.inference.metadata import EXIF_IFD, GPS_IFD, INTEROP_IFD, ORIENTATION
 
-MAKE, TAKEN, WIDTH_TAG, EXPOSURE, COMMENT = 0x10F, 0x9003, 0xA002, 0x829A, 0x9286
+MAKE, SOFTWARE, TAKEN, WIDTH_TAG, EXPOSURE, COMMENT = 0x10F, 0x131, 0x9003, 0xA002, 0x829A, 0x9286
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
 GRAY_ICC = ICC[:16] + b'GRAY' + ICC[20:]
 SHAPES = {'gray': (), 'gray and alpha': (2,), 'rgb': (3,), 'rgba': (4,)}
@@ -177,6 +177,16 @@ def test_a_colour_that_stands_for_transparent() -> None:
     image[3, 4] = (1, 2, 3)
     photo = decode(pillow(Image.fromarray(image), 'PNG', transparency=(1, 2, 3)), 'x')
     assert photo.pixels.shape[2] == 4 and photo.pixels[3, 4, 3] == 0 and (photo.pixels[..., 3] == 255).sum() == 23 * 31 - 1
+
+
+def test_bigtiff_gives_exif_that_all_formats_hold() -> None:
+    content = io.BytesIO()
+    tifffile.imwrite(content, pixels_of('rgb'), photometric='rgb', bigtiff=True, software='Acme')
+    photo = decode(content.getvalue(), 'x')
+    assert (photo.pixels == pixels_of('rgb')).all()
+    for kind in ('png', 'jpg', 'webp', 'tiff'):
+        with Image.open(io.BytesIO(file_of(photo, kind))) as again:
+            assert again.getexif()[SOFTWARE] == 'Acme'
 
 
 @pytest.mark.parametrize('content, num', [

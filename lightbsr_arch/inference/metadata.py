@@ -35,6 +35,7 @@ def kept_exif(image: Image.Image) -> bytes:
         exif.pop(tag, None)
     for tag in PIXEL_SIZE:
         exif.get_ifd(EXIF_IFD).pop(tag, None)
+    exif.bigtiff = False  # a block of EXIF is a classic TIFF
     return exif.tobytes() if len(exif) else b''
 
 
