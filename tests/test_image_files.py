@@ -250,7 +250,15 @@ def test_files_that_are_no_images_are_named(tmp_path: Path, content: bytes, mess
         read(str(tmp_path / 'diary'))
 
 
-def test_damaged_exif_does_not_cost_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize('kind, options', [
+    ('PNG', {}), ('WEBP', {'lossless': True}), ('JPEG', {'quality': 100, 'subsampling': 0, 'dpi': (72, 72)})])
+def test_exif_that_is_none_does_not_cost_the_picture(kind: str, options: dict[str, Any]) -> None:
+    photo = decode(pillow(Image.fromarray(pixels_of('rgb')), kind, exif=b'Exif\0\0garbage!!', **options), 'x')
+    assert photo.exif == b'' and photo.remarks == ('its EXIF is damaged and left out',)
+    assert np.abs(photo.pixels.astype(int) - pixels_of('rgb')).max() <= 6
+
+
+def test_exif_that_cannot_be_written_again_does_not_cost_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     content = pillow(Image.fromarray(pixels_of('rgb')), 'PNG', exif=exif_block(6))
 
     def fail(*_: Any) -> bytes:

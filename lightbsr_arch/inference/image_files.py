@@ -95,8 +95,9 @@ def _decode(image: Image.Image, content: bytes) -> Photo:
         pixels = _decode_sixteen(image, content)
     else:
         pixels = np.asarray(image.convert(_eight_bit_mode(image)))
-    orientation = image.getexif().get(ORIENTATION, 1)
+    orientation = 1
     try:
+        orientation = image.getexif().get(ORIENTATION, 1)
         exif = kept_exif(image)
     except Exception:  # what cannot be written again has to go, the picture has not
         exif, remarks = b'', (*remarks, 'its EXIF is damaged and left out')
