@@ -144,6 +144,12 @@ def test_the_backend_takes_other_types_and_strides(kdsr_onnx: str) -> None:
     torch.testing.assert_close(net(lq.double()), expected)
 
 
+def test_a_run_that_fails_is_a_mistake_that_is_named(kdsr_onnx: str) -> None:
+    with pytest.raises(ValueError, match='onnxruntime could not run an image of 6x8: .*dimension') as error:
+        OnnxNetwork(kdsr_onnx)(torch.rand(1, 5, 8, 6))
+    assert '\n' not in str(error.value)
+
+
 def no_metadata(path: Path) -> None:
     node = onnx.helper.make_node('Identity', ['x'], ['y'])
     x, y = (onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1]) for n in 'xy')

@@ -26,7 +26,8 @@ class OnnxNetwork:
         scale: s. notes: `Checkpoint.notes` of the weights.
 
     Raises:
-        ValueError: onnxruntime or its CUDA provider is missing, or the file is no ONNX file of this package's.
+        ValueError: onnxruntime or its CUDA provider is missing, or the file is no ONNX file of this package's; when called,
+            onnxruntime fails.
     """
 
     def __init__(self, path: str, device: str | torch.device = 'cpu') -> None:
@@ -35,7 +36,12 @@ class OnnxNetwork:
         self.scale: int = self.notes.pop('scale')
 
     def __call__(self, lq: Tensor) -> Tensor:
-        sr, = self._session.run(None, {'lq': lq.detach().cpu().float().numpy()})
+        image = lq.detach().cpu().float().numpy()
+        try:
+            sr, = self._session.run(None, {'lq': image})
+        except Exception as error:  # its own exceptions have no common base
+            reason = ' '.join(str(error).split())[:200]
+            raise ValueError(f'onnxruntime could not run an image of {lq.shape[-1]}x{lq.shape[-2]}: {reason}') from error
         return torch.from_numpy(sr).to(lq.device)
 
 
