@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +225,9 @@ def test_quality() -> None:
 
 
 # ---------------------------------------------------------------------------------------------- what is not read
+TWELVE_BITS = b'II*\0' + struct.pack('<IH', 8, 9) + b''.join(struct.pack('<HHII', *tag) for tag in (
+    (256, 3, 1, 4), (257, 3, 1, 4), (258, 3, 1, 12), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 122), (277, 3, 1, 1),
+    (278, 3, 1, 4), (279, 4, 1, 24))) + bytes(4) + b'\xff' * 24  # TIFF, 4x4
 GOOD = [*((kind, np.uint8) for kind in FORMATS), ('png', np.uint16), ('tiff', np.uint16)]
 
 
@@ -241,8 +245,11 @@ def test_files_that_are_cut_off_are_named(tmp_path: Path, kind: str, dtype: type
     (b'', 'is empty'),
     (b'Dear diary', 'is no image'),
     (b'\xff\xd8\xff' + b'x' * 100, 'is no image|cannot be read'),
-    (pillow(Image.fromarray(np.ones((4, 4), np.float32)), 'TIFF'), '32 bits a sample'),
-    (pillow(Image.fromarray(np.ones((4, 4), np.int32)), 'TIFF'), '32 bits a sample'),
+    (pillow(Image.fromarray(np.ones((4, 4), np.float32)), 'TIFF'), 'more than 8 bits a sample are read of PNG and TIFF'),
+    (pillow(Image.fromarray(np.ones((4, 4), np.int32)), 'TIFF'), 'more than 8 bits'),
+    (pillow(Image.fromarray(np.full((4, 4), 3000, np.uint16)), 'JPEG2000'), 'more than 8 bits'),
+    (pillow(Image.fromarray(np.full((4, 4), 3000, np.uint16)), 'PPM'), 'more than 8 bits'),
+    (TWELVE_BITS, 'more than 8 bits'),
 ])
 def test_files_that_are_no_images_are_named(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / 'diary').write_bytes(content)

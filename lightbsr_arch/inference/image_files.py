@@ -106,8 +106,8 @@ def _decode(image: Image.Image, content: bytes) -> Photo:
 
 def _eight_bit_mode(image: Image.Image) -> str:
     """The mode of Pillow's that holds an image of its other modes."""
-    if image.mode in ('I', 'F'):
-        raise ValueError('32 bits a sample are not read, save it with 8 or 16')
+    if image.mode[0] in 'IF':  # Pillow would clip them at 255
+        raise ValueError('more than 8 bits a sample are read of PNG and TIFF with 16 alone, save it as one of them')
     transparent = image.has_transparency_data
     if image.mode in ('1', 'L', 'LA', 'La'):
         return 'LA' if transparent else 'L'
