@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import tempfile
 import types
 from pathlib import Path
 from typing import Any, Callable
@@ -14,6 +15,7 @@ from PIL import Image
 from lightbsr_arch.cli import ui
 from tests.browser import Browser
 from tests.test_compare import noise, write_image
+from tests.test_image_files import GRAY_ICC, ICC
 
 RunCli = Callable[..., int]
 
@@ -67,9 +69,29 @@ def test_orientation_and_transparency_are_taken_into_account(tmp_path: Path) -> 
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter
     Image.fromarray(noise(10, 12)).save(tmp_path / 'turned.jpg', exif=exif)
-    Image.fromarray(np.dstack([noise(10, 12), noise(10, 12)[..., :1]])).save(tmp_path / 'alpha.png')
+    Image.fromarray(np.dstack([noise(10, 12), np.zeros((10, 12, 1), np.uint8)])).save(tmp_path / 'alpha.png')
     assert Image.open(ui.upscale(str(tmp_path / 'turned.jpg'), 'auto', 2, enlarge, str(tmp_path))[1]).size == (20, 24)
-    assert Image.open(ui.upscale(str(tmp_path / 'alpha.png'), 'auto', 2, enlarge, str(tmp_path))[1]).mode == 'RGB'
+    with Image.open(ui.upscale(str(tmp_path / 'alpha.png'), 'auto', 2, enlarge, str(tmp_path))[1]) as result:
+        assert result.mode == 'RGB' and result.getextrema() == ((255, 255),) * 3
+
+
+@pytest.mark.parametrize('mode, kept', [('RGB', True), ('L', False)])
+def test_a_colour_profile_goes_into_the_download(mode: str, kept: bool, tmp_path: Path) -> None:
+    Image.fromarray(noise(10, 12)).convert(mode).save(tmp_path / 'a.png', icc_profile=ICC if mode == 'RGB' else GRAY_ICC)
+    with Image.open(ui.upscale(str(tmp_path / 'a.png'), 'auto', 2, enlarge, str(tmp_path))[1]) as result:
+        assert result.mode == 'RGB' and result.info.get('icc_profile') == (ICC if kept else None)
+
+
+def test_images_of_16_bits_get_8(tmp_path: Path) -> None:
+    Image.fromarray(np.full((10, 12), 100 * 257, np.uint16)).save(tmp_path / 'a.png')
+    (before, after), _ = ui.upscale(str(tmp_path / 'a.png'), 'auto', 2, enlarge, str(tmp_path))
+    assert (before == 100).all() and (after == 100).all()
+
+
+def test_damaged_exif_does_not_cost_the_picture(tmp_path: Path) -> None:
+    Image.fromarray(noise(10, 12)).save(tmp_path / 'a.png', exif=b'Exif\0\0garbage!!')
+    (before, _), _ = ui.upscale(str(tmp_path / 'a.png'), 'auto', 1, enlarge, str(tmp_path))
+    assert (before == noise(10, 12)).all()
 
 
 def test_no_image_is_answered() -> None:
@@ -122,7 +144,8 @@ def test_the_page_in_chromium(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(socket.socket, 'connect', note)
     with socket.create_server(('127.0.0.1', 0)) as server:
         port = server.getsockname()[1]
-    page = ui.build(enlarge, str(tmp_path))
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
+    page = ui.build(enlarge)
     with Browser(tmp_path / 'profile') as browser:
         ui.start(page, '127.0.0.1', port)
         try:
@@ -135,9 +158,14 @@ def test_the_page_in_chromium(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             browser.run(press)
             browser.wait_for(f"{texts}.includes('Download photo_x4.png')")
             browser.wait_for('[...document.images].filter((i) => i.naturalWidth === 48 && i.naturalHeight === 40).length === 2')
+            browser.run('HTMLAnchorElement.prototype.click = function () { window.offered = this.href }')
+            browser.run(press.replace("'Upscale'", "'Download photo_x4.png'"))
+            browser.wait_for('window.offered')
+            assert browser.run('fetch(offered).then((r) => r.blob()).then(createImageBitmap).then((i) => i.width)') == 48
             browser.run("[...document.querySelectorAll('label')].find((e) => e.textContent.includes('noisy')).click()")
             browser.run(press)
             browser.wait_for("document.body.textContent.includes('the bundled weights are not there')")
+            assert not list(tmp_path.glob('basicsr_ui_*'))  # what is offered is gradio's copy, which it removes in time
         finally:
             page.close()
     outside = [r for r in browser.requests if not r.startswith((f'http://127.0.0.1:{port}', 'data:', 'blob:'))]

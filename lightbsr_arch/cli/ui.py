@@ -5,12 +5,13 @@ import argparse
 import functools
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from .arguments import make_parser
 
@@ -21,7 +22,7 @@ DESCRIPTION = """\
 Opens a page on this machine: drop an image, compare before and after with a slider, download the result. Nothing leaves
 the machine. Needs gradio: pip install "lightbsr_arch[ui]"."""
 EPILOG = """\
-For many images, and to keep transparency, 16 bits and metadata, take `basicsr upscale`.
+For many images, and to keep transparency and 16 bits, take `basicsr upscale`.
 
   basicsr ui
   basicsr ui --weights net_g_latest.pth --port 8000
@@ -36,9 +37,7 @@ def run(arguments: list[str]) -> int:
     parsed = _parse(arguments)
     load_gradio()
     restore = restorer(parsed.weights)
-    with tempfile.TemporaryDirectory(prefix='basicsr_ui_') as folder:
-        page = build(restore, folder, with_models=parsed.weights is None)
-        launch(page, parsed.host, parsed.port)
+    launch(build(restore, with_models=parsed.weights is None), parsed.host, parsed.port)
     return 0
 
 
@@ -78,12 +77,11 @@ def restorer(weights: str | None) -> Restore:
 
 
 # ---------------------------------------------------------------------------------------------- the page
-def build(restore: Restore, folder: str, with_models: bool = True) -> gradio.Blocks:
+def build(restore: Restore, with_models: bool = True) -> gradio.Blocks:
     """The page.
 
     Args:
         restore: Makes an image larger.
-        folder: For the results to be downloaded.
         with_models: Whether there are several to choose from.
     """
     gr = load_gradio()
@@ -99,12 +97,13 @@ def build(restore: Restore, folder: str, with_models: bool = True) -> gradio.Blo
                 result = gr.ImageSlider(label='Before (bicubic) and after', format='png', interactive=False, max_height=720)
                 download = gr.DownloadButton('Download', interactive=False)
 
-        def show(path: str | None, name: str, factor: float) -> tuple[Any, Any]:
-            try:
-                pair, file = upscale(path, MODELS[name], factor, restore, folder)
-            except (ValueError, OSError, MemoryError) as error:
-                raise gr.Error(str(error), print_exception=False) from None
-            return pair, gr.DownloadButton(f'Download {os.path.basename(file)}', value=file, interactive=True)
+        def show(path: str | None, name: str, factor: float) -> Iterator[tuple[Any, Any]]:
+            with tempfile.TemporaryDirectory(prefix='basicsr_ui_') as folder:  # gradio offers a copy, which it removes in time
+                try:
+                    pair, file = upscale(path, MODELS[name], factor, restore, folder)
+                except (ValueError, OSError, MemoryError) as error:
+                    raise gr.Error(str(error), print_exception=False) from None
+                yield pair, gr.DownloadButton(f'Download {os.path.basename(file)}', value=file, interactive=True)
 
         button.click(show, [image, model, outscale], [result, download], concurrency_limit=1)
     return page
@@ -112,20 +111,20 @@ def build(restore: Restore, folder: str, with_models: bool = True) -> gradio.Blo
 
 def upscale(path: str | None, model: str, outscale: float, restore: Restore,
             folder: str) -> tuple[tuple[np.ndarray, np.ndarray], str]:
-    """Before and after, of one size and not larger than `MAX_SHOWN`, and the file of the whole result.
+    """Before and after, of one size and not larger than `MAX_SHOWN`, and the file of the whole result, a PNG in `folder`.
 
     Raises:
-        ValueError: no image was given, or what `restore` raises.
-        OSError: a file that is no image.
+        ValueError: no image was given, or none that can be read, or what `restore` raises.
     """
+    from ..inference import image_files
     if path is None:
         raise ValueError('Choose an image first')
-    with Image.open(path) as opened:
-        before = ImageOps.exif_transpose(opened).convert('RGB')
+    photo = image_files.fit(image_files.read(path), 'jpg')  # 8 bits, on white
+    before = Image.fromarray(photo.pixels).convert('RGB')
     after = Image.fromarray(restore(np.asarray(before), model, outscale))
     stem = os.path.splitext(os.path.basename(path))[0]
-    file = os.path.join(tempfile.mkdtemp(dir=folder), f'{stem}_x{outscale:g}.png')
-    after.save(file)
+    file = os.path.join(folder, f'{stem}_x{outscale:g}.png')
+    image_files.write(replace(photo, pixels=np.asarray(after)), file, 'png')
     size = tuple(max(1, round(n * min(1, MAX_SHOWN / max(after.size)))) for n in after.size)
     shown = [np.asarray(picture.resize(size, Image.Resampling.BICUBIC)) for picture in (before, after)]
     return (shown[0], shown[1]), file
