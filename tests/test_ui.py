@@ -131,6 +131,12 @@ def test_a_taken_port_is_an_error(upscalers: list[Any], run_cli: RunCli, capsys:
     assert 'cannot be listened on: choose another --port' in capsys.readouterr().err
 
 
+def test_a_port_that_is_none_is_an_error(upscalers: list[Any], run_cli: RunCli, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip('gradio', reason='needs gradio: pip install "lightbsr_arch[ui]"')
+    assert run_cli('ui', '--port', 99999) == 1
+    assert 'cannot be listened on: choose another --port' in capsys.readouterr().err
+
+
 # ---------------------------------------------------------------------------------------------- in a browser
 def test_the_page_in_chromium(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An image is chosen, upscaled, compared and offered; nothing outside this machine is asked for."""

@@ -134,7 +134,7 @@ def launch(page: gradio.Blocks, host: str, port: int) -> None:
     """Serves the page until Ctrl-C.
 
     Raises:
-        ValueError: the port is taken, or the address is not this machine's.
+        ValueError: the port is taken or none, or the address is not this machine's.
     """
     start(page, host, port)
     print(f'http://{host}:{port}   (Ctrl-C ends it)', flush=True)
@@ -148,5 +148,5 @@ def start(page: gradio.Blocks, host: str, port: int) -> None:
     try:
         page.launch(server_name=host, server_port=port, share=False, quiet=True, prevent_thread_lock=True, ssr_mode=False,
                     footer_links=[], theme=gr.themes.Default(**fonts))
-    except OSError as error:
+    except (OSError, OverflowError) as error:  # the latter for a port that is none
         raise ValueError(f'{host}:{port} cannot be listened on: choose another --port or --host ({error})') from None
