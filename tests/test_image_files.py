@@ -190,6 +190,15 @@ def test_bigtiff_gives_exif_that_all_formats_hold() -> None:
             assert again.getexif()[SOFTWARE] == 'Acme'
 
 
+def test_the_place_on_earth_of_the_old_pixels_is_left_out() -> None:
+    tags = [(33550, 12, 3, (10., 10., 0.)), (33922, 12, 6, (0., 0., 0., 1., 2., 0.)), (34264, 12, 16, tuple(range(16))),
+            (34735, 3, 4, (1, 1, 0, 0)), (34736, 12, 1, 1.), (34737, 2, 0, 'WGS 84|'), (50844, 12, 92, tuple(range(92)))]
+    content = io.BytesIO()
+    tifffile.imwrite(content, pixels_of('rgb'), photometric='rgb', extratags=[(*tag, True) for tag in tags], software='Acme')
+    with Image.open(io.BytesIO(file_of(decode(content.getvalue(), 'x'), 'tiff'))) as again:
+        assert again.getexif()[SOFTWARE] == 'Acme' and not {tag for tag, *_ in tags} & set(again.tag_v2)
+
+
 @pytest.mark.parametrize('content, num', [
     (pillow(Image.fromarray(pixels_of('gray')), 'GIF', save_all=True,
             append_images=[Image.fromarray(pixels_of('gray') // i) for i in (2, 3)]), 3),

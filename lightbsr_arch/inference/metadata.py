@@ -10,8 +10,9 @@ ORIENTATION = 0x112
 EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x8769, 0x8825, 0xA005
 PIXEL_SIZE = (0xA002, 0xA003)
 STRUCTURE = {*range(254, 270), 273, 277, 278, 279, 284, *range(288, 293), 317, *range(320, 326), 330, 332, 338, 339, 347,
-             *range(512, 522), *range(529, 533), 700, 33723, 34377, 34675, 37724}
-"""Tags of a TIFF file that say how its pixels lie, and other blocks of data that are not EXIF."""
+             *range(512, 522), *range(529, 533), 700, 33550, 33723, 33922, 34264, 34377, 34675, *range(34735, 34738), 37724,
+             50844}
+"""Tags of a TIFF file that say how its pixels lie, in it or on the earth, and other blocks of data that are not EXIF."""
 UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: np.fliplr,
     3: lambda pixels: np.rot90(pixels, 2),
