@@ -355,30 +355,42 @@ def test_noise_is_told_from_texture() -> None:
 
 
 # ---------------------------------------------------------------------------------------------- onnx
-def onnx_module(error: Exception | None = None) -> SimpleNamespace:
-    class OnnxNetwork:
-        scale = 4
+class OnnxNetwork(archs.Bicubic):
+    """Stands in for one that onnxruntime runs."""
 
-        def __init__(self, path: str, device: torch.device) -> None:
-            assert path == 'net.onnx'
-            if error:
-                raise error
-
-        def __call__(self, lq: Tensor) -> Tensor:
-            return archs.Bicubic()(lq)
-    return SimpleNamespace(OnnxNetwork=OnnxNetwork)
+    def __init__(self, path: str, device: torch.device) -> None:
+        super().__init__()
+        assert path == 'net.onnx'
 
 
-def test_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
-    name = 'lightbsr_arch.inference.onnx_backend'
-    monkeypatch.setitem(sys.modules, name, onnx_module())
+@pytest.fixture
+def providers(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Those of a stand-in for onnxruntime."""
+    providers = ['CPUExecutionProvider']
+    monkeypatch.setitem(sys.modules, 'onnxruntime', SimpleNamespace(get_available_providers=lambda: providers))
+    monkeypatch.setattr(upscaler_module, 'OnnxNetwork', OnnxNetwork)
+    return providers
+
+
+def test_onnx(providers: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     image = noise_image((5, 6, 3))
-    assert (Upscaler('net.onnx', backend='onnx')(image) == Upscaler('Bicubic')(image)).all()
-    monkeypatch.setitem(sys.modules, name, onnx_module(ModuleNotFoundError("No module", name='onnxruntime')))
-    with pytest.raises(ValueError, match=r'needs onnxruntime: pip install "lightbsr_arch\[onnx\]"'):
-        Upscaler('net.onnx', backend='onnx')
+    assert (Upscaler('net.onnx', 'cpu', backend='onnx')(image) == Upscaler('Bicubic')(image)).all()
     with pytest.raises(ValueError, match='needs an .onnx file'):
         Upscaler(backend='onnx')
+    monkeypatch.setitem(sys.modules, 'onnxruntime', None)
+    with pytest.raises(ValueError, match=r'needs onnxruntime: pip install lightbsr_arch\[onnx\]'):
+        Upscaler('net.onnx', backend='onnx')
+
+
+@pytest.mark.parametrize('gpu, provider, device', [
+    (torch.cuda, [], 'cpu'), (torch.cuda, ['CUDAExecutionProvider'], 'cuda'), (torch.backends.mps, [], 'cpu')])
+def test_onnx_runs_where_onnxruntime_can(gpu: Any, provider: list[str], device: str, providers: list[str],
+                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    providers += provider
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpu is torch.cuda)
+    monkeypatch.setattr(torch.backends.mps, 'is_available', lambda: gpu is torch.backends.mps)
+    monkeypatch.setattr(upscaler_module, 'pick_device', lambda name: torch.device(name or 'the best of torch'))
+    assert Upscaler('net.onnx', backend='onnx').device.type == device
 
 
 # ---------------------------------------------------------------------------------------------- what is refused

@@ -45,6 +45,16 @@ class OnnxNetwork:
         return torch.from_numpy(sr).to(lq.device)
 
 
+def best_device() -> str:
+    """cuda where torch and onnxruntime both have it, else cpu.
+
+    Raises:
+        ValueError: onnxruntime is not installed.
+    """
+    providers = require('onnxruntime').get_available_providers()
+    return 'cuda' if torch.cuda.is_available() and PROVIDERS['cuda'][0] in providers else 'cpu'
+
+
 def require(name: str) -> ModuleType:
     """A module of an optional package.
 

@@ -18,6 +18,7 @@ from .alpha import fill_hidden, split_alpha
 from .devices import computing_in, pick_device, pick_dtype, ready
 from .networks import load_network
 from .noise import NOISY, noise_level
+from .onnx_backend import OnnxNetwork, best_device
 from .resizing import resize
 from .tiling import needs_tiles, tiles
 
@@ -36,7 +37,7 @@ class Upscaler:
         weights: A bundled name (`bundled.MODELS`), `Bicubic`, a file of weights, with the backend onnx an .onnx file, or a
             network of one's own, (1, 3, H, W) to `scale` times as much. By default the bundled network for clean or for
             noisy images, whichever suits each image (`noise.noise_level`).
-        device: Such as cuda, cuda:1, mps or cpu; by default the best that there is.
+        device: Such as cuda, cuda:1, mps or cpu; by default the best that there is, for the backend.
         precision: fp32, fp16 or bf16; by default fp16 for 8-bit images on CUDA, else fp32. Should a network overflow,
             the image is done again in fp32.
         outscale: Result's size over the image's; by default the network's scale. Others are reached by resizing its
@@ -61,7 +62,7 @@ class Upscaler:
         if backend == 'onnx' and (precision or memory):
             raise ValueError('the backend onnx runs at the precision of its file and does every image at once: leave precision '
                              'and memory out')
-        self.device = pick_device(device)
+        self.device = pick_device(best_device() if backend == 'onnx' and device is None else device)
         pick_dtype(precision, self.device, 8)
         self._precision = precision
         self._outscale = outscale
@@ -80,7 +81,7 @@ class Upscaler:
             if not isinstance(weights, (str, os.PathLike)):
                 raise ValueError('the backend onnx needs an .onnx file as weights, see `basicsr convert --help`')
             name = os.fspath(weights)
-            self._networks[name] = _onnx_network(name, self.device)
+            self._networks[name] = OnnxNetwork(name, self.device)
         elif isinstance(weights, nn.Module):
             name = type(weights).__name__
             self._networks[name] = weights.eval().to(self.device)
@@ -198,16 +199,6 @@ class Upscaler:
         with torch.inference_mode(), computing_in(dtype, self.device):
             sr = network(image)[0].float().cpu()
         yield slice(0, sr.shape[1]), slice(0, sr.shape[2]), sr
-
-
-def _onnx_network(path: str, device: torch.device) -> Any:
-    try:
-        from .onnx_backend import OnnxNetwork
-        return OnnxNetwork(path, device)
-    except ImportError as error:
-        if not (error.name or '').startswith('onnxruntime'):
-            raise
-        raise ValueError('the backend onnx needs onnxruntime: pip install "lightbsr_arch[onnx]"') from None
 
 
 def check_image(image: np.ndarray) -> None:
