@@ -10,7 +10,7 @@ from typing import Any, Iterator
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
 from lightbsr_arch import archs, checkpoints
@@ -352,6 +352,23 @@ def test_noise_is_told_from_texture() -> None:
         assert noise_level(image.astype(np.uint16) * 257) == pytest.approx(noise_level(image), rel=1e-5)
         assert noise_level(np.dstack([image, image[..., :1] * 0])) == noise_level(image)
     assert noise_level(np.zeros((3, 50), np.uint8)) == 0
+
+
+@pytest.mark.parametrize('value', [0, 255])
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+def test_bars_and_margins_do_not_hide_noise(value: int, dtype: type) -> None:
+    image = noisy(smooth_image((200, 200)), 10)
+    padded = np.pad(image, ((80, 80), (0, 0), (0, 0)), constant_values=value)
+    scale = np.iinfo(dtype).max // 255
+    assert 0.8 * noise_level(image) < noise_level(padded.astype(dtype) * scale) < 1.1 * noise_level(image)
+
+
+def test_clean_text_on_white_is_not_noise() -> None:
+    page = Image.new('L', (600, 500), 255)
+    for top in range(20, 140, 20):
+        ImageDraw.Draw(page).text((20, top), 'The quick brown fox jumps over the lazy dog. ' * 2, fill=0,
+                                  font=ImageFont.load_default(12))
+    assert noise_level(np.asarray(page.resize((300, 250), Image.Resampling.BICUBIC))) < NOISY
 
 
 # ---------------------------------------------------------------------------------------------- onnx

@@ -19,7 +19,8 @@ def noise_level(image: np.ndarray) -> float:
 
     A mask that is blind to what changes linearly (Immerkaer, "Fast Noise Variance Estimation", CVIU 1996) leaves noise
     and fine texture. Noise is everywhere and texture is not, so the smoother blocks tell: the result is a low percentile
-    of the blocks' levels, averaged over the colours.
+    of the blocks' levels, averaged over the colours. Areas that are all black or at full scale (bars, margins, cut-outs, a
+    burnt-out sky) show none and do not count, but for their rim: without it clean text would be its edges alone.
 
     Args:
         image: (H, W), or (H, W, C) with C of 2, 3 or 4; uint8 or uint16. Alpha is left out.
@@ -33,9 +34,16 @@ def noise_level(image: np.ndarray) -> float:
 def _plane_level(plane: np.ndarray) -> float:
     mask = np.array([1, -2, 1], np.float32)
     residual = np.abs(cv2.sepFilter2D(plane, cv2.CV_32F, mask, mask)[1:-1, 1:-1])
-    rows, columns = (size // BLOCK for size in residual.shape)
-    if not rows * columns:
+    if min(residual.shape) < BLOCK:
         return 0.0
-    blocks = residual[:rows * BLOCK, :columns * BLOCK].reshape(rows, BLOCK, columns, BLOCK).swapaxes(1, 2)
-    levels = np.median(blocks.reshape(-1, BLOCK**2), 1) / (0.6745 * 6)  # of |N(0, 1)|, and the mask's norm
-    return float(np.percentile(levels, SHARE))
+    levels = np.median(_blocks(residual), 2) / (0.6745 * 6)  # of |N(0, 1)|, and the mask's norm
+    clipped = _blocks(((plane == 0) | (plane == np.iinfo(plane.dtype).max))[1:-1, 1:-1]).all(2)
+    counted = levels[cv2.erode(clipped.astype(np.uint8), np.ones((3, 3))) == 0]
+    return float(np.percentile(counted, SHARE)) if counted.size else 0.0
+
+
+def _blocks(plane: np.ndarray) -> np.ndarray:
+    """(H, W) -> (H // BLOCK, W // BLOCK, BLOCK^2)."""
+    rows, columns = (size // BLOCK for size in plane.shape)
+    blocks = plane[:rows * BLOCK, :columns * BLOCK].reshape(rows, BLOCK, columns, BLOCK).swapaxes(1, 2)
+    return blocks.reshape(rows, columns, BLOCK**2)
