@@ -25,7 +25,7 @@ setup(
                   'lightbsr_arch.weights': ['*.safetensors', '*.md'],
                   'lightbsr_arch.options': ['*.yml', 'ablations/*.yml', 'baselines/*.yml', 'demo/*/*.yml']},
     python_requires='>=3.10,<3.13',
-    install_requires=['basicsr>=1.4.2', 'torch>=2.5', 'torchvision>=0.20', 'numpy>=1.26', 'scipy>=1.11',
+    install_requires=['basicsr>=1.4.2', 'torch>=2.6', 'torchvision>=0.21', 'numpy>=1.26', 'scipy>=1.11',
                       'scikit-image>=0.22', 'scikit-learn>=1.3', 'opencv-python>=4.8', 'Pillow>=10', 'lmdb>=1.4',
                       'pyyaml>=6', 'tqdm>=4.66', 'safetensors>=0.4'],
     extras_require={'test': ['pytest>=8', 'pytest-xdist>=3'], 'eval': ['matplotlib>=3.8'], 'perceptual': ['pyiqa'],
