@@ -193,6 +193,14 @@ def test_refuses_before_work_begins(images: Path, tmp_path: Path, run_cli: RunCl
     assert {name: (tmp_path / name).read_bytes() for name in files(tmp_path)} == before and not (tmp_path / 'out').exists()
 
 
+def test_an_input_by_another_name_is_not_overwritten(images: Path, tmp_path: Path, run_cli: RunCli,
+                                                     capsys: pytest.CaptureFixture[str]) -> None:
+    """As photo.JPG and photo.jpg are one file on disks that do not tell case."""
+    os.link(images / 'image_0.png', tmp_path / 'other.png')
+    assert run_cli('upscale', images / 'image_0.png', '-o', 'other.png', *BICUBIC, '--force') == 1
+    assert 'other.png would be overwritten, but is an input' in capsys.readouterr().err
+
+
 def test_force_overwrites(images: Path, tmp_path: Path, run_cli: RunCli) -> None:
     (tmp_path / 'big.png').write_bytes(b'precious')
     assert run_cli('upscale', images / 'image_0.png', '-o', 'big.png', *BICUBIC, '--force') == 0

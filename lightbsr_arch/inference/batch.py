@@ -113,8 +113,8 @@ def _check(jobs: list[Job], force: bool) -> None:
     twins = [target for target, num in Counter(map(os.path.realpath, targets)).items() if num > 1]
     if twins:
         raise ValueError(f'several images would become {_few(twins)}: upscale them into folders of their own')
-    sources = {os.path.realpath(job.source) for job in jobs}
-    own = [target for target in targets if os.path.realpath(target) in sources]
+    sources = {os.stat(job.source)[1:3] for job in jobs if os.path.exists(job.source)}  # names may differ in case alone
+    own = [target for target in targets if os.path.exists(target) and os.stat(target)[1:3] in sources]
     if own:
         raise ValueError(f'{_few(own)} would be overwritten, but is an input: choose another output')
     existing = [target for target in targets if os.path.lexists(target)]
