@@ -130,10 +130,11 @@ def test_orientation_goes_into_the_pixels(kind: str, orientation: int) -> None:
 FORMAT_NAMES = {'PNG': 'png', 'JPEG': 'jpg', 'WEBP': 'webp', 'TIFF': 'tiff'}
 
 
+@pytest.mark.parametrize('kind', ['png', 'tiff'])
 @pytest.mark.parametrize('orientation', range(1, 9))
-def test_orientation_of_16_bits(orientation: int) -> None:
+def test_orientation_of_16_bits(kind: str, orientation: int) -> None:
     image = pixels_of('rgb', np.uint16)
-    content = file_of(Photo(image, b'', exif_block(orientation)), 'png')
+    content = file_of(Photo(image, b'', exif_block(orientation)), kind)
     as_eight = Image.fromarray((image >> 8).astype(np.uint8))
     as_eight.getexif()[ORIENTATION] = orientation
     photo = decode(content, 'x')
