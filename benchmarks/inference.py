@@ -30,7 +30,7 @@ PLAIN = {'LightBSR': plain_lightbsr, 'KDSR-M': plain.kdsr}
 
 def ours(net: nn.Module, asked: Settings) -> Callable[[Tensor], Tensor]:
     """The network as the package runs it: made ready, without gradients, in half precision by autocast."""
-    net = ready(net, asked.device, asked.dtype)
+    net = ready(net, asked.device)
     if asked.compile:
         net = torch.compile(net, mode=asked.compile)
 

@@ -8,7 +8,8 @@ from typing import Optional
 
 
 def scratch_folder() -> str:
-    """Where large temporary files go: TMPDIR, or /var/tmp, which unlike /tmp is hardly ever a part of the memory."""
+    """Where large temporary files go: where TMPDIR, TEMP or TMP says, or /var/tmp, which unlike /tmp is hardly ever a part of the
+    memory."""
     chosen = {'TMPDIR', 'TEMP', 'TMP'} & os.environ.keys() or not os.access('/var/tmp', os.W_OK)
     return tempfile.gettempdir() if chosen else '/var/tmp'
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Callable
 
 import numpy as np
@@ -20,7 +21,7 @@ from torch import nn
 from lightbsr_arch import archs, checkpoints
 from lightbsr_arch.data.blind_degradation_dataset import BlindDegradationDataset
 from lightbsr_arch.degradations import Degradation
-from lightbsr_arch.evaluation import idr_samples, idr_swap
+from lightbsr_arch.evaluation import idr_report, idr_samples, idr_swap
 from lightbsr_arch.metrics import idr_statistics
 from lightbsr_arch.evaluation.networks import load_method
 from lightbsr_arch.models.blind_sr_model import BlindSRModel
@@ -154,6 +155,16 @@ def test_features_are_those_of_basicsr_test(kdsr: dict[str, str], images: Path, 
 
 
 # ---------------------------------------------------------------------------------------------- the swap
+def test_what_is_infinite_is_nothing_in_json(tmp_path: Path) -> None:
+    table = idr_report.Table('t', ('method',), {'a': '↓', 'b': '↓'}, [(('m',), {'a': np.inf, 'b': 0.5})])
+    assert '| inf' in idr_report.write(SimpleNamespace(name='s', folder=str(tmp_path)), 'idr', [table], {})
+
+    def strict(constant: str) -> None:
+        raise AssertionError(f'{constant} is no JSON')
+    content = json.loads((tmp_path / 'idr.json').read_text(), parse_constant=strict)
+    assert content['tables'][0]['rows'] == [{'method': 'm', 'a': None, 'b': 0.5}]
+
+
 def test_swap_writes_tables_and_figures(lightbsr: dict[str, str], kdsr: dict[str, str], images: Path, tmp_path: Path,
                                         run_cli: RunCli, capsys: pytest.CaptureFixture) -> None:
     methods = lightbsr | {f'KDSR {label}': path for label, path in kdsr.items()}

@@ -13,7 +13,7 @@ import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 from lightbsr_arch import archs, checkpoints
-from lightbsr_arch.archs.kdsr_arch import dynamic_convolution
+from lightbsr_arch.archs.kdsr_arch import dynamic_convolution, shifted_products
 from lightbsr_arch.models.real_world import RealWorldSynthesis
 from lightbsr_arch.models.stepping import Stepper
 from tests import tiny_options as tiny
@@ -61,6 +61,15 @@ def test_any_size_and_batch(scale: int, size: tuple[int, int]) -> None:
     sr = net(lq)
     assert sr.shape[-2:] == (scale * size[0], scale * size[1])
     torch.testing.assert_close(sr, torch.cat([net(x[None]) for x in lq]), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize('batch', [1, 3])
+def test_dynamic_convolution_keeps_channels_last(batch: int) -> None:
+    """Copies out of it and back took half of the time."""
+    x, weights = torch.rand(batch, 8, 6, 5).to(memory_format=torch.channels_last), torch.rand(batch, 72)
+    y = dynamic_convolution(x, weights)
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(y, shifted_products(x, weights))
 
 
 def test_dynamic_convolution_by_hand() -> None:

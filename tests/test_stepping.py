@@ -154,6 +154,13 @@ def test_gradients_are_clipped_to_a_norm(images: Path, make: Callable) -> None:
         torch.testing.assert_close(gradients(model)[name], gradient * 0.5 / norms[0], rtol=1e-3, atol=1e-7)
 
 
+def test_a_network_of_several_gpus_is_not_compiled(images: Path, make: Callable) -> None:
+    model, _ = make(kdsr(images, compile=True))
+    model.net_g = nn.DataParallel(model.net_g)
+    with pytest.raises(ValueError, match='train.compile is for one GPU a process: use torchrun'):
+        model._prepare_network(model.opt['datasets']['train'])
+
+
 @pytest.mark.parametrize('options, recompute', [(kdsr, False), (kdsr, True), (lightbsr, False)])
 def test_compiled_blocks_have_the_same_names_and_results(options: Callable, recompute: bool, images: Path, make: Callable,
                                                          monkeypatch: pytest.MonkeyPatch) -> None:

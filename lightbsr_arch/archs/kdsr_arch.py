@@ -94,6 +94,10 @@ def dynamic_convolution(x: Tensor, weights: Tensor) -> Tensor:
     if torch.jit.is_tracing():  # for export: a trace, and ONNX, fix the number of groups and so the batch
         return shifted_products(x, weights)
     batch, channels, height, width = x.shape
+    if batch == 1:
+        return F.conv2d(x, weights.reshape(channels, 1, 3, 3), padding=1, groups=channels)
+    if x.device.type == 'cpu':  # a batch as the groups of one image is copied out of channels_last and back again
+        return torch.cat([dynamic_convolution(*one) for one in zip(x.split(1), weights.split(1))])
     y = F.conv2d(x.reshape(1, batch * channels, height, width), weights.reshape(batch * channels, 1, 3, 3), padding=1,
                  groups=batch * channels)
     return y.reshape(x.shape)

@@ -1,6 +1,7 @@
 """Tables of `basicsr idr` as markdown, CSV and JSON."""
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -63,5 +64,7 @@ def as_csv(tables: Sequence[Table]) -> str:
 
 
 def _plain(table: Table) -> dict[str, Any]:
-    return {'title': table.title, 'better': dict(table.columns),
-            'rows': [dict(zip(table.keys, keys)) | dict(values) for keys, values in table.rows]}
+    """Without figures that are infinite, for which JSON has no word."""
+    rows = [dict(zip(table.keys, keys)) | {name: None if value == math.inf else value for name, value in values.items()}
+            for keys, values in table.rows]
+    return {'title': table.title, 'better': dict(table.columns), 'rows': rows}

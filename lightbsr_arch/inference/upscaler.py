@@ -96,8 +96,7 @@ class Upscaler:
 
     def _network(self, name: str) -> Any:
         if name not in self._networks:
-            dtype = pick_dtype(self._precision, self.device, 8)
-            self._networks[name] = ready(load_network(name), self.device, dtype)
+            self._networks[name] = ready(load_network(name), self.device)
         return self._networks[name]
 
     def weights_for(self, image: np.ndarray) -> str:

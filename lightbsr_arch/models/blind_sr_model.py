@@ -146,6 +146,8 @@ class BlindSRModel(SRModel):
         trunk = self.get_bare_model(self.net_g).trunk
         trunk.recompute = options.recompute
         if options.compile:
+            if isinstance(self.net_g, nn.DataParallel):  # whose copies would compute with the first GPU's weights
+                raise ValueError('train.compile is for one GPU a process: use torchrun, or set it to false')
             trunk.compile_blocks()
 
     def _start_average(self) -> None:

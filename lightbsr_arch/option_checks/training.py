@@ -22,7 +22,8 @@ def check_scale(opt: Options) -> None:
 
 
 def check_schedule(opt: Options) -> None:
-    """A cosine schedule that is shorter than the run ends it with a TypeError; and 3e5 is a number, but counts nothing."""
+    """Makes a whole number of total_iter, which may be written 3e5. A cosine schedule that is shorter than the run would end it
+    with a TypeError."""
     train = opt.get('train') or {}
     scheduler, total = train.get('scheduler') or {}, train.get('total_iter', 0)
     if isinstance(total, bool) or not isinstance(total, (int, float)) or total != int(total):

@@ -13,7 +13,7 @@ from typing import Any, Optional
 
 import torch
 
-from ...allocator import resident_memory
+from ...allocator import keep_freed_memory, resident_memory
 from ...inference.devices import ready
 from .networks import Section, Size, build, named, on_device
 
@@ -35,7 +35,7 @@ class Timing:
 def measure(section: Section, size: Size, device: str = 'cpu', repeats: int = 10,
             threads: Optional[int] = None) -> Timing:
     """Times `repeats` passes of one image after a few that warm up, as the verbs run networks (see `ready`): float32
-    without TF32, the faster layout, merged weights, without gradients.
+    without TF32, the faster layout, merged weights, freed memory kept, without gradients.
 
     On a CPU call it through `in_fresh_process`, where memory that this process holds already cannot hide any.
 
@@ -46,6 +46,7 @@ def measure(section: Section, size: Size, device: str = 'cpu', repeats: int = 10
         torch.set_num_threads(threads)
     place = torch.device(device)
     on_cuda = place.type == 'cuda'
+    keep_freed_memory()
     _load_kernels()
     before = 0 if on_cuda else resident_memory('VmRSS')
     flags = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
