@@ -18,7 +18,7 @@ from lightbsr_arch.archs.layers import ConvNeXtBody, Upsampler
 from lightbsr_arch.degradations import imresize
 from lightbsr_arch.inference import Upscaler, bundled, memory, upscaler as upscaler_module, views, workspace
 from lightbsr_arch.inference.alpha import fill_hidden
-from lightbsr_arch.inference.devices import computing_in
+from lightbsr_arch.inference.devices import computing_in, pick_layout
 from lightbsr_arch.inference.memory import parse_size
 from lightbsr_arch.inference.noise import NOISY, noise_level
 from lightbsr_arch.inference.resizing import resize
@@ -282,6 +282,13 @@ def test_files_that_a_container_keeps_in_memory_count_as_free(monkeypatch: pytes
             'memory.stat': 'anon 500000\ninactive_anon 7\ninactive_file 3000000\nactive_file 200000\n'}
     monkeypatch.setattr(memory, 'open', lambda path, **how: StringIO(told[Path(path).name]), raising=False)
     assert memory._free_in_container() == 100_000 + 3_200_000
+
+
+@pytest.mark.parametrize('arch, device, layout', [
+    ('LightBSR', 'cpu', torch.channels_last), ('LightBSR', 'cuda', torch.channels_last),
+    ('KDSR', 'cpu', torch.channels_last), ('KDSR', 'cuda', torch.contiguous_format)])
+def test_layouts(arch: str, device: str, layout: torch.memory_format) -> None:
+    assert pick_layout(tiny(arch), device) == layout
 
 
 @pytest.mark.parametrize('dtype, allowed', [(torch.float32, False), (torch.float16, True)])

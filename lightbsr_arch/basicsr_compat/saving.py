@@ -83,12 +83,13 @@ def leave_later(path: Options, step: int) -> None:
     """Where a run is set back, later states are of a branch that it leaves: they, and what belongs to them, get the ending
     `.left`, or they would be taken for the newest, and their weights for those of the states to come."""
     later = sum(number > step for number in saved_steps(path['training_states']))
-    for number, file in list(saved_files(path)) if later else []:
+    if not later:
+        return
+    for number, file in saved_files(path):
         if number > step and not file.endswith('.left'):
             os.replace(file, f'{file}.left')
-    if later:
-        print(f'basicsr train: set back to iteration {step}: {later} later state(s) in {path["training_states"]}, and their '
-              'weights, are kept as *.left', file=sys.stderr)
+    print(f'basicsr train: set back to iteration {step}: {later} later state(s) in {path["training_states"]}, and their '
+          'weights, are kept as *.left', file=sys.stderr)
 
 
 def saved_files(path: Options) -> Iterator[tuple[int, str]]:

@@ -70,6 +70,10 @@ class Cutting:
         squares = [(rows, columns) for rows in self._spans(height) for columns in self._spans(width)]
         return {f'{name}_s{i:03d}': square for i, square in enumerate(squares, 1)}
 
+    def image_of(self, name: str) -> str:
+        """The image that a sub-image of this name was cut from, by the names that `windows` gives."""
+        return name if self.size is None else re.sub(r'_s\d+$', '', name)
+
     def _spans(self, length: int) -> list[slice]:
         last = length - self.size
         return [slice(start, start + self.size) for start in sorted({*range(0, last, self.step), last})]
@@ -244,9 +248,8 @@ def _unfinished(images: Mapping[str, str], cutting: Cutting, store: Store) -> tu
     expected = {path: _sub_image_names(path, name, cutting) for path, name in images.items()}
     held = store.names()
     unreadable = {images[path] for path, names in expected.items() if not names}
-    suffix = r'_s\d+$' if cutting.size else '$'
-    surplus = {name: re.sub(suffix, '', name) for name in held.difference(*expected.values())}  # and of which image
-    surplus = {name: image for name, image in surplus.items() if image not in unreadable}
+    surplus = {name: image for name in held.difference(*expected.values())
+               if (image := cutting.image_of(name)) not in unreadable}
     strangers = [name for name, image in surplus.items() if name == image or image not in images.values()]
     if strangers:
         raise ValueError(f'{store.folder} holds {min(strangers)}, which is not a sub-image of this call\'s images: choose '

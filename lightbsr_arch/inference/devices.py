@@ -54,11 +54,8 @@ def computing_in(dtype: torch.dtype, device: torch.device, own: torch.dtype = to
     """Computes in `dtype` with a network whose parameters are of the type `own`: by autocast, and what is to be float32
     without TF32, whose 10 bits cuDNN's convolutions have by default."""
     cudnn = torch.backends.cudnn
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(torch.autocast(device.type, dtype, enabled=dtype != own))
-        if device.type == 'cuda':
-            stack.enter_context(cudnn.flags(cudnn.enabled, cudnn.benchmark, deterministic=cudnn.deterministic,
-                                            allow_tf32=dtype != torch.float32))
+    flags = cudnn.flags(cudnn.enabled, cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=dtype != torch.float32)
+    with torch.autocast(device.type, dtype, enabled=dtype != own), flags if device.type == 'cuda' else contextlib.nullcontext():
         yield
 
 

@@ -52,7 +52,8 @@ def tiles(network: nn.Module, lq: np.ndarray | Tensor, memory: int, device: Opti
         network: LightBSR or KDSR in evaluation mode.
         lq: RGB (3, H, W): uint8, uint16, or floating point in [0, 1].
         memory: Bytes that tiles and feature maps may take on the network's device, besides the network, `lq` and what
-            the caller makes of the result. Feature maps that do not fit go into temporary files in TMPDIR or, by default, /var/tmp.
+            the caller makes of the result. Feature maps that do not fit go into temporary files in TMPDIR or, by default,
+            /var/tmp.
         device: The network is moved there; by default it stays where it is.
         dtype: Computes in this precision by autocast; by default in that of the network's parameters.
 
