@@ -19,7 +19,7 @@ from typing import Any, Optional
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from lightbsr_arch import allocator
 from lightbsr_arch.evaluation.writing import aligned
@@ -251,10 +251,16 @@ def matmul_rate(asked: Settings, dtype: torch.dtype) -> dict[str, float]:
 
 def count_multiply_adds(work: Work) -> float:
     """Half of what torch's counter finds in one run, backward pass included."""
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.convolution_backward: _of_convolution_backward})
     with counter:
         work()
     return counter.get_total_flops() / 2
+
+
+def _of_convolution_backward(grad: list[int], x: list[int], weight: list[int], *others: Any, out_shape: Any) -> int:
+    """As many operations as the convolution for each gradient; torch's own formula takes each group for all channels."""
+    *_, transposed, _, _, (of_input, of_weight, _) = others
+    return conv_flop_count(x, weight, grad, transposed) * (of_input + of_weight)
 
 
 def peak_memory(work: Work, device: torch.device) -> Optional[int]:

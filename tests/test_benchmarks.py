@@ -185,10 +185,13 @@ def test_peak_memory_is_that_of_the_work_alone() -> None:
     assert peak is None or peak / pairs.MIB == pytest.approx(64, abs=8)
 
 
-def test_multiply_adds_of_a_backward_pass_count() -> None:
-    layer = nn.Linear(8, 4)
-    x = torch.ones(3, 8, requires_grad=True)
-    assert pairs.count_multiply_adds(lambda: layer(x).sum().backward()) == 3 * (3 * 8 * 4)
+@pytest.mark.parametrize(('layer', 'size', 'forward'), [
+    (nn.Linear(8, 4), (3, 8), 3 * 8 * 4),
+    (nn.Conv2d(8, 4, 3, padding=1), (2, 8, 5, 5), 2 * 25 * 8 * 4 * 9),
+    (nn.Conv2d(8, 8, 3, padding=1, groups=4), (2, 8, 5, 5), 2 * 25 * 8 * 2 * 9)], ids=['linear', 'convolution', 'groups'])
+def test_multiply_adds_of_a_backward_pass_count(layer: nn.Module, size: tuple[int, ...], forward: int) -> None:
+    x = torch.ones(size, requires_grad=True)
+    assert pairs.count_multiply_adds(lambda: layer(x).sum().backward()) == 3 * forward
 
 
 def test_cpu_time_is_this_threads_alone() -> None:
