@@ -113,7 +113,7 @@ class StepOptions:
     accumulate: Parts in which a batch is worked through, for less memory. BatchNorm sees each part alone.
     clip_grad_norm: Largest norm of the gradient; left out, gradients are not clipped.
     sync_bn: BatchNorm over the batches of all processes (GPUs only).
-    max_skipped: Steps in a row that may be skipped for a loss or gradient that is not finite.
+    max_skipped: Steps skipped in a row, for a loss or gradient that is not finite, that end the run.
     """
 
     amp: Optional[Literal['bf16', 'fp16']] = None

@@ -21,7 +21,7 @@ DESCRIPTION = """\
 Prints parameters, multiply-adds, activations, latency and peak memory of networks at given LR sizes, beside what the
 papers print, and draws their cost against PSNR."""
 EPILOG = """\
-NETWORK is LightBSR, KDSR-M, KDSR-L, KDSR-GAN, RCAN or ESRGAN; a file of weights (.pth); an option file (.yml), whose
+NETWORK is LightBSR, KDSR-M, KDSR-L, KDSR-GAN, RCAN or ESRGAN; a file of weights (.pth, .safetensors); an option file (.yml), whose
 network_g is taken; or the table.json of `basicsr test`. LABEL=NETWORK gives it another name.
 
 Multiply-adds are half of the operations that torch's own counter finds. Activations are the numbers that the
@@ -33,7 +33,7 @@ trainable ones.
 
   basicsr complexity LightBSR KDSR-M
   basicsr complexity net_g_latest.pth --size 360x640 --device cuda -o results/cost
-  basicsr complexity --no-latency --arch EDSR num_in_ch=3 num_out_ch=3 --arch SwinIR upscale=4 window_size=8
+  basicsr complexity --no-latency --arch EDSR num_in_ch=3 num_out_ch=3 --arch SwinIR upscale=4 upsampler=pixelshuffle
   basicsr complexity ours=results/test_setting1/table.json --no-latency --plot figure1 --cell Urban100_2.4
 """
 

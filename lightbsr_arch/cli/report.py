@@ -18,7 +18,7 @@ RESULTS are folders that `basicsr test` (./results/<name>) or `basicsr train` (.
   curves     validation, losses and learning rate, from the log
   options, versions and dates
 
-  basicsr report results/test_bicubic_setting1 results/test_setting1 experiments/LightBSR_student -o report.html
+  basicsr report results/test_bicubic_setting1 results/test_setting1 experiments/train_LightBSR_student_x4 -o report.html
 """
 
 

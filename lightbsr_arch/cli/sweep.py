@@ -74,7 +74,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument('--list', action='store_true', help='say what would be trained, and stop')
     parser.add_argument('--no-train', action='store_true', help='fill the table with what is trained already')
     parser.add_argument('--data-root', metavar='FOLDER', help="where all data sets start (default: the option files' own)")
-    parser.add_argument('--only', nargs='+', metavar='SET', help='test sets of the table (default: all)')
+    parser.add_argument('--only', nargs='+', metavar='SET', help="test sets, such as Set5 (default: the table's)")
     return parser.parse_args(arguments)
 
 
