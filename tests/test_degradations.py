@@ -520,3 +520,18 @@ def test_basis_is_not_centred() -> None:
     kernels = isotropic_kernel(torch.tensor([1.0, 1.0]))
     mean = kernels[0].flatten()
     torch.testing.assert_close(fit_pca_basis(kernels, 1)[0], mean / mean.norm(), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize('kernel', [isotropic_kernel(0.6), anisotropic_kernel(0.5, 2.0, 0.3)], ids=['isotropic', 'anisotropic'])
+def test_taps_that_are_no_normal_numbers_are_none(kernel: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU takes many times as long for them."""
+    image, weights, conv2d = torch.rand(1, 3, 40, 40), [], F.conv2d
+
+    def record(x: Tensor, weight: Tensor, **options: Any) -> Tensor:
+        weights.append(weight)
+        return conv2d(x, weight, **options)
+    monkeypatch.setattr(F, 'conv2d', record)
+    blurred = blur(image, kernel)
+    used = torch.cat([weight.flatten() for weight in weights])
+    assert ((kernel != 0) & (kernel < 1e-37)).any() and not ((used != 0) & (used < 1e-37)).any()
+    torch.testing.assert_close(blurred, blur(image.double(), kernel.double()).float(), rtol=0, atol=1e-6)
