@@ -215,6 +215,20 @@ def test_optimizers_are_fused_unless_the_options_choose(optimizer: Options, fuse
     assert changed(before, everything(model))
 
 
+@pytest.mark.parametrize('channels_last', [True, False])
+def test_a_run_goes_on_in_the_other_memory_layout(channels_last: bool, images: Path, make: Callable) -> None:
+    """A fused step pairs parameters and moments as they lie in memory."""
+    model, _ = make(kdsr(images, channels_last=channels_last))
+    for _ in range(3):
+        model.optimize_parameters(1)
+    other, _ = make(kdsr(images, channels_last=not channels_last))
+    other.net_g.load_state_dict(model.net_g.state_dict())
+    other.optimizer_g.load_state_dict(copy.deepcopy(model.optimizer_g.state_dict()))
+    for one in (model, other):
+        one.optimize_parameters(1)
+    torch.testing.assert_close(everything(other), everything(model), rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize('train, message', [
     ({'amp': 'half'}, "train: amp must be 'bf16', 'fp16' or left out"), ({'accumulate': 0}, 'train: accumulate must be 1 or more'),
     ({'accumulate': 3}, r'train.accumulate \(3\) must divide datasets.train.batch_size_per_gpu \(2\)'),

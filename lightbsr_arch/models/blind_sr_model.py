@@ -25,7 +25,7 @@ from . import stages
 from .idr_validation import IDRValidation, in_turn
 from .real_world import DATASET as REAL_WORLD
 from .real_world import RealWorldSynthesis
-from .stepping import Memory, Stepper
+from .stepping import Memory, Stepper, lay_out_as_parameters
 
 TRAIN_KEYS = ['stages', 'total_iter', 'optim_g', 'ema_decay', 'pixel_opt', 'one_degradation_per_batch']
 STEP_KEYS = [f.name for f in fields(StepOptions)]
@@ -170,6 +170,7 @@ class BlindSRModel(SRModel):
         if not {'fused', 'foreach'} & options.keys():
             options['fused'] = True
         optimizer = self.get_optimizer(options.pop('type'), [p for p in net.parameters() if p.requires_grad], **options)
+        optimizer.register_load_state_dict_post_hook(lay_out_as_parameters)
         self.optimizers.append(optimizer)
         return optimizer
 

@@ -83,3 +83,14 @@ class Memory:
     def restore(self) -> None:
         for tensor, before in self.kept:
             tensor.copy_(before)
+
+
+def lay_out_as_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """Gives what an optimiser has loaded the parameters' memory layout, which a fused step takes for granted.
+
+    A run may go on in another one (`train.channels_last`); moments as they were saved then move other weights than theirs.
+    """
+    for param, state in optimizer.state.items():
+        for key, value in state.items():
+            if torch.is_tensor(value) and value.shape == param.shape:
+                state[key] = torch.empty_like(param, dtype=value.dtype).copy_(value)
