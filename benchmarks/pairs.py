@@ -103,7 +103,10 @@ def settings(parsed: argparse.Namespace) -> Settings:
     """What was asked for; sets torch's threads."""
     if parsed.threads:
         torch.set_num_threads(parsed.threads)
-    return Settings(torch.device(parsed.device), DTYPES[parsed.dtype], parsed.compile, 1 if parsed.quick else parsed.repeats,
+    device = torch.device(parsed.device)
+    if device.type == 'cuda':
+        torch.cuda.set_device(device)  # whose stream the events stand in
+    return Settings(device, DTYPES[parsed.dtype], parsed.compile, 1 if parsed.quick else parsed.repeats,
                     parsed.quick, parsed.size, parsed.batch, parsed.only, parsed.json)
 
 
@@ -190,7 +193,10 @@ def measure(pair: Pair, asked: Settings, rates: Mapping[str, Mapping[str, float]
     multiply_adds = pair.multiply_adds()
     ways: dict[str, Ask] = {'plain': plain_way} if pair.plain else {}
     ways['ours'] = here(pair.ours, asked)
-    peaks = {way: ask(peak_memory) for way, ask in ways.items()}  # warms up, too
+    if not asked.quick:  # what a first run alone takes, as libraries' pages and gradients, does not count
+        for ask in ways.values():
+            ask(timed)
+    peaks = {way: ask(peak_memory) for way, ask in ways.items()}
     for ask in [] if asked.quick else 2 * list(ways.values()):  # until what each keeps of the memory has settled
         ask(timed)
     rounds = [{way: ask(timed if asked.quick else turn) for way, ask in ways.items()} for _ in range(asked.repeats)]

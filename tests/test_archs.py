@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lightbsr_arch import checkpoints
-from lightbsr_arch.archs import IDR, Bicubic, LightBSR, LightBSRTeacher, TeacherStep
+from lightbsr_arch.archs import IDR, Bicubic, LightBSR, LightBSRTeacher, TeacherStep, layers
 from lightbsr_arch.archs.layers import ConvNeXtBody, DepthwiseConv, Merging, Upsampler, pointwise
 from lightbsr_arch.degradations import fit_pca_basis, imresize, isotropic_kernel
 from tests import upstream_weights
@@ -244,6 +244,23 @@ def test_depthwise_convolution_has_the_gradients_of_torchs(num_feat: int, dtype:
     for mine, theirs in zip(*(torch.autograd.grad(y.square().sum(), [x, *net.parameters()]) for y in results)):
         assert mine.shape == theirs.shape and mine.dtype == theirs.dtype
         assert (mine - theirs).abs().max() < (1e-12 if dtype == torch.float64 else 1e-2) * theirs.abs().max()
+
+
+def test_depthwise_convolution_computes_no_gradient_that_nobody_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def of_weight(*_: Any) -> None:
+        raise AssertionError('the weight is frozen')
+    monkeypatch.setattr(layers, '_from_blocks', of_weight)
+    net, x = DepthwiseConv(8, 7).requires_grad_(False), torch.rand(1, 8, 9, 9, requires_grad=True)
+    net(x).sum().backward()
+    assert x.grad.any()
+
+
+def test_gradients_by_torch_func() -> None:
+    net = small_student().double().eval()
+    x = torch.rand(2, 3, 8, 8, dtype=torch.float64, requires_grad=True)
+    expected, = torch.autograd.grad(net(x).square().sum(), x)
+    one_by_one = torch.func.vmap(torch.func.grad(lambda image: net(image[None]).square().sum()))(x.detach())
+    torch.testing.assert_close(one_by_one, expected)
 
 
 @pytest.mark.parametrize(('size', 'convolves'), [((2, 64, 64), True), ((1, 64, 64), False)])

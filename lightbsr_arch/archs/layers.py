@@ -67,17 +67,24 @@ class DepthwiseConv(nn.Conv2d):
 class _DepthwiseOnCPU(torch.autograd.Function):
     """x (B, C, H, W), weight (C, 1, k, k), bias (C,) -> (B, C, H, W)."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
+    def forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2, groups=len(weight))
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], Optional[Tensor], Optional[Tensor]]:
         x, weight = ctx.saved_tensors
-        of_weight = _from_channels if x.dtype.itemsize == 2 else _from_blocks
-        return (F.conv2d(grad, weight.flip(2, 3), padding=weight.shape[-1] // 2, groups=len(weight)),
-                of_weight(x, grad, weight.shape[-1]).view_as(weight), grad.sum((0, 2, 3)))
+        of_x, of_weight, of_bias = ctx.needs_input_grad
+        read_off = _from_channels if x.dtype.itemsize == 2 else _from_blocks
+        return (F.conv2d(grad, weight.flip(2, 3), padding=weight.shape[-1] // 2, groups=len(weight)) if of_x else None,
+                read_off(x, grad, weight.shape[-1]).view_as(weight) if of_weight else None,
+                grad.sum((0, 2, 3)) if of_bias else None)
 
 
 def _from_channels(x: Tensor, grad: Tensor, size: int) -> Tensor:
@@ -144,8 +151,12 @@ class Merging(nn.Module):
         for name, tensor in zip(('frozen_weight', 'frozen_bias'), self.merge()):
             self.register_buffer(name, tensor, persistent=False)
 
+    @property
+    def is_frozen(self) -> bool:
+        return hasattr(self, 'frozen_weight')
+
     def merged(self) -> tuple[Tensor, Tensor]:
-        return (self.frozen_weight, self.frozen_bias) if hasattr(self, 'frozen_weight') else self.merge()
+        return (self.frozen_weight, self.frozen_bias) if self.is_frozen else self.merge()
 
 
 class ConvNeXtBody(Merging):
@@ -216,7 +227,8 @@ class Upsampler(Merging, nn.Sequential):
         """(B, C, H, W) -> (B, 3, sH, sW)."""
         if torch.jit.is_tracing() or x.is_meta:  # what is exported and counted are the layers
             return super().forward(x)
-        if min(x.shape[2:]) < 8 or x.shape[0] * x.shape[2] * x.shape[3] < (SMALL_ON_CUDA if x.is_cuda else SMALL):
+        small = SMALL_ON_CUDA if x.is_cuda and not self.is_frozen else SMALL
+        if min(x.shape[2:]) < 8 or x.shape[0] * x.shape[2] * x.shape[3] < small:
             return super().forward(x)
         sr = F.pixel_shuffle(F.conv2d(x, *self.merged(), padding=2), self.scale)
         edge = slice(self.scale)
