@@ -1,8 +1,10 @@
 """Shared fixtures: seeded, small, on the CPU, without network."""
 from __future__ import annotations
 
+import logging
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
@@ -12,8 +14,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import default_collate
 
 from lightbsr_arch import plugin
+from tests import tiny_options as tiny
 
 plugin.register()
 torch.set_num_threads(1)  # networks this small lose time to threads
@@ -57,3 +61,26 @@ def run_cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., in
         finally:
             basicsr_compat.reset_logger()
     return run
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[dict[str, Any]], tuple[Any, dict[str, Any]]]]:
+    """Makes a model as the training loop builds it, and its first batch, already fed."""
+    import basicsr.train
+
+    from lightbsr_arch import basicsr_compat
+
+    def build(opt: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        monkeypatch.setattr(sys, 'argv', ['basicsr', '-opt', str(tiny.write(opt, tmp_path))])
+        parsed, _ = basicsr.train.parse_options(str(tmp_path))
+        for key in ('models', 'training_states'):
+            Path(parsed['path'][key]).mkdir(parents=True, exist_ok=True)
+        loader = basicsr.train.create_train_val_dataloader(parsed, logging.getLogger('quiet'))[0]
+        torch.manual_seed(0)
+        model = basicsr.train.build_model(parsed)
+        batch = default_collate([loader.dataset[i] for i in range(parsed['datasets']['train']['batch_size_per_gpu'])])
+        model.update_learning_rate(1)
+        model.feed_data(batch)
+        return model, batch
+    yield build
+    basicsr_compat.reset_logger()

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from torch.nn.functional import softplus
 from torch.utils.flop_counter import FlopCounterMode
 
 from lightbsr_arch import archs, checkpoints
 from lightbsr_arch.archs.kdsr_arch import dynamic_convolution, shifted_products
+from lightbsr_arch.models.kdsr_model import KDSRGANStudentModel
 from lightbsr_arch.models.real_world import RealWorldSynthesis
 from lightbsr_arch.models.stepping import Stepper
 from tests import tiny_options as tiny
@@ -113,7 +115,8 @@ def test_teacher_then_student(loss: dict[str, Any], images: Path, tmp_path: Path
     assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 0
     models = tmp_path / 'experiments/Student/models'
     taught, first, last = params(weights), params(models / 'net_g_2.pth'), params(models / 'net_g_latest.pth')
-    assert all(torch.equal(first[k], taught[k]) for k in taught if k.startswith('trunk.'))  # stage idr trains no SR network
+    moved = {k for k in taught if first[k].shape == taught[k].shape and not torch.equal(first[k], taught[k])}
+    assert {'.'.join(k.split('.')[:2]) for k in moved} == {'estimator.features', 'estimator.distill'}  # by stage idr
     changed = {k for k in last if not torch.equal(first[k], last[k])}
     assert {k.split('.')[0] for k in changed} == {'trunk', 'estimator'}
     assert 'l_distill' in next((tmp_path / 'experiments/Student').glob('*.log')).read_text()
@@ -221,6 +224,24 @@ def gan_options(images: Path, tmp_path: Path, **train: Any) -> dict[str, Any]:
     opt = real_options(images, 'KDSRGANStudentModel', {'pretrain_network_t': str(tmp_path / 'teacher.pth')}, **train)
     opt['datasets'].pop('val')
     return opt | {'network_d': {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3, 'num_feat': 4}}
+
+
+def test_student_and_discriminator_are_opponents(images: Path, tmp_path: Path, make: Callable,
+                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(KDSRGANStudentModel, '_build_perceptual',
+                        lambda self, section: lambda sr, gt: ((sr - gt).mean(), None))
+    opt = gan_options(images, tmp_path, perceptual_opt={'type': 'PerceptualLoss', 'layer_weights': {'conv1_2': 1}})
+    opt['train']['gan_opt']['loss_weight'] = 0.1
+    model, _ = make(opt)
+    seen = []
+    model.net_d.register_forward_hook(lambda net, images, logits: seen.append((images[0].clone(), logits.detach().clone())))
+    model.optimize_parameters(1)
+    (shown, judged), (gt, real), (sr, fake) = seen
+    assert torch.equal(shown, model.output) and torch.equal(gt, model.gt) and torch.equal(sr, model.output)
+    log, expected = model.get_current_log(), {
+        'l_gan': 0.1 * softplus(-judged).mean(), 'l_d_real': softplus(-real).mean(), 'l_d_fake': softplus(fake).mean(),
+        'l_percep': (sr - gt).mean()}
+    assert {key: log[key] for key in expected} == pytest.approx({key: loss.item() for key, loss in expected.items()}, 1e-4)
 
 
 def test_fp16_may_be_switched_on_when_a_run_goes_on(images: Path, tmp_path: Path, run_cli: Callable[..., int]) -> None:

@@ -21,6 +21,7 @@ from lightbsr_arch import basicsr_compat, checkpoints
 from lightbsr_arch.archs import LightBSR, LightBSRTeacher
 from lightbsr_arch.archs.lightbsr_arch import SRTrunk
 from lightbsr_arch.cli.main import main
+from lightbsr_arch.degradations import degrade, fit_pca_basis, release_pca_kernels, training_degradation
 from lightbsr_arch.losses import ContrastiveLoss
 from lightbsr_arch.models.blind_sr_model import BlindSRModel
 from lightbsr_arch.models.lightbsr_model import LightBSRStudentModel, LightBSRTeacherModel
@@ -213,6 +214,17 @@ def test_teachers_first_step_computed_anew_has_the_same_loss_and_enqueues_first_
     assert (step.key[:, 0] - step.key[:, 1]).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize('train_options, draw', [
+    ({}, training_degradation('setting2', 4).sample_kernels), ({'prior_fit': 'release'}, release_pca_kernels)])
+def test_prior_is_fitted_on_the_runs_own_kernels_or_the_releases(train_options: dict[str, Any], draw: Callable[..., Tensor],
+                                                                 folder: Path, make: Callable) -> None:
+    opt = teacher_options(folder)
+    opt['datasets']['train']['degradation'] = 'setting2'
+    opt['train'] |= train_options
+    basis = make(opt)[0].net_g.pca_basis
+    torch.testing.assert_close(basis, fit_pca_basis(draw(np.random.default_rng(0), 5000), len(basis)))
+
+
 # ---------------------------------------------------------------------------------------------- the student
 def test_student_starts_from_the_teacher_but_for_the_first_convolution(teacher: Run, student: Run) -> None:
     taught = checkpoints.read(teacher.file('latest')).state_dict
@@ -379,20 +391,40 @@ def test_two_runs_of_one_seed_give_the_same_weights(kind: str, folder: Path, tea
     assert any(not torch.equal(v, weights[2][k]) for k, v in weights[0].items())
 
 
+# ---------------------------------------------------------------------------------------------- degrading on the device
+def feed(kind: type[BlindSRModel], folder: Path, train: dict[str, Any], **section: Any) -> tuple[BlindSRModel, dict[str, Any]]:
+    """A model that was fed the first four samples of setting 2, and these."""
+    data = build_dataset({'name': 'train', 'type': 'BlindDegradationDataset', 'dataroot_gt': str(folder / 'images'),
+                          'phase': 'train', 'degradation': 'setting2', 'scale': 4, 'gt_size': 64, 'seed': 3} | section)
+    batch = default_collate([data[i] for i in range(4)])
+    model = object.__new__(kind)
+    model.device, model.opt = torch.device('cpu'), {'scale': 4, 'train': train}
+    model.feed_data(batch)
+    return model, batch
+
+
+def same_to_8_bits(found: Tensor, expected: Tensor) -> bool:
+    """But for values on the verge of rounding."""
+    differences = ((found - expected) * 255).round().abs()
+    return found.shape == expected.shape and differences.max() <= 1 and differences.mean() < 1e-3
+
+
 @pytest.mark.parametrize('degradation', ['setting1', 'setting2'])
 def test_device_degrades_as_the_data_set_does(folder: Path, degradation: str) -> None:
-    section = {'name': 'train', 'type': 'BlindDegradationDataset', 'dataroot_gt': str(folder / 'images'), 'phase': 'train',
-               'degradation': degradation, 'scale': 4, 'gt_size': 64, 'seed': 3}
-    raw, pairs = (default_collate([build_dataset(section | {'pairs': pairs})[i] for i in range(4)]) for pairs in (False, True))
-    fed = []
-    for batch in (raw, pairs):
-        model = object.__new__(LightBSRStudentModel)
-        model.device, model.opt = torch.device('cpu'), {'scale': 4, 'train': {}}
-        model.feed_data(batch)
-        fed.append(model)
-    assert fed[0].lq.shape == fed[1].lq.shape == (4, 3, 16, 16) and torch.equal(fed[0].gt, fed[1].gt)
-    differences = ((fed[0].lq - fed[1].lq) * 255).round().abs()
-    assert differences.max() <= 1 and differences.mean() < 1e-3  # values on the verge of rounding
+    raw, pairs = (feed(LightBSRStudentModel, folder, {}, degradation=degradation, pairs=pairs)[0] for pairs in (False, True))
+    assert raw.lq.shape == pairs.lq.shape == (4, 3, 16, 16) and torch.equal(raw.gt, pairs.gt)
+    assert same_to_8_bits(raw.lq, pairs.lq)
+
+
+@pytest.mark.parametrize('one_per_batch, sources', [(False, [0, 1, 2, 3]), (True, [0, 0, 0, 0])])
+def test_patches_share_their_images_degradation_or_the_batchs(folder: Path, one_per_batch: bool, sources: list[int]) -> None:
+    """Each image has its own noise, which runs on from patch to patch."""
+    model, batch = feed(LightBSRTeacherModel, folder, {'one_degradation_per_batch': one_per_batch}, num_patches=3)
+    kernels, levels = batch['kernel'][sources], batch['noise'][sources]
+    assert torch.equal(model.gt, batch['gt']) and torch.equal(model.kernel, kernels) and torch.equal(model.noise, levels)
+    for lq, gt, kernel, level, seed in zip(model.lq, batch['gt'], kernels, levels, batch['noise_seed'].tolist()):
+        generator = torch.Generator().manual_seed(seed)
+        assert same_to_8_bits(lq, degrade(gt, kernel.expand(3, -1, -1), 4, level.expand(3), generator))
 
 
 # ---------------------------------------------------------------------------------------------- the papers' ablations
