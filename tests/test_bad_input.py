@@ -1,6 +1,7 @@
 """What a user gets wrong: exit status 1, one line that names the file or key, and nothing lost."""
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 import re
@@ -19,6 +20,7 @@ from basicsr.utils import registry
 
 from lightbsr_arch import archs, basicsr_compat, checkpoints
 from lightbsr_arch.option_checks import basicsr_keys
+from lightbsr_arch.option_checks.arguments import check_arguments
 from lightbsr_arch.option_checks.data_sets import check_prefetching
 from lightbsr_arch.option_checks.keys_read import SET_BY_BASICSR, dataset_keys, is_foreign
 from lightbsr_arch.option_checks.training import check_schedule, check_wandb
@@ -113,6 +115,9 @@ WRONG_OPTIONS = [
     ('path:pretrain_network_g', 'nowhere.pth', 'path.pretrain_network_g: there is no file nowhere.pth: put it there, or name another'),
     ('path:resume_state', 'nowhere.state', 'cannot resume from nowhere.state'),
     ('val:metrics:psnr:type', 'calculate_psn', "val.metrics.psnr: there is no metric named 'calculate_psn'; did you mean"),
+    ('val:metrics:psnr:test_y_chanel', True, "val.metrics.psnr: calculate_psnr has no 'test_y_chanel'; did you mean 'test_y_channel'"),
+    ('val:metrics:psnr:beter', 'lower', "val.metrics.psnr: calculate_psnr has no 'beter'; did you mean 'better'"),
+    ('network_g', {'type': 'SwinIR', 'upscale': 4, 'widow_size': 8}, "network_g: SwinIR has no 'widow_size'; did you mean 'window_size'"),
     ('val:save_imgs', True, "val: unknown key 'save_imgs'; did you mean 'save_img'"),
     ('data_rot', '/data', "unknown key 'data_rot'; did you mean 'data_root'"),
     ('scale', 2, 'network_g: scale is 4, but scale is 2 at the top: make them agree'),
@@ -607,6 +612,16 @@ def test_what_another_plugin_registers_may_have_keys_of_its_own(images: Path, tm
     monkeypatch.setattr(sys, 'argv', ['basicsr', '-opt', str(tiny.write(opt | {'manual_sed': 1}, tmp_path))])
     with pytest.raises(ValueError, match="unknown key 'manual_sed'; did you mean 'manual_seed'"):
         basicsr.train.parse_options(str(tmp_path))
+
+
+@pytest.mark.parametrize('module, is_refused', [('basicsr.metrics', True), ('another.plugin', False)])
+def test_another_plugins_metric_may_hand_keys_on(module: str, is_refused: bool) -> None:
+    def measure(img: np.ndarray, **kwargs: Any) -> float:
+        return 0.
+    measure.__module__ = module
+    check_arguments('val.metrics.mine', {'type': 'measure', 'better': 'lower'}, lambda name: measure)
+    with pytest.raises(ValueError, match="measure has no 'net'") if is_refused else contextlib.nullcontext():
+        check_arguments('val.metrics.mine', {'type': 'measure', 'net': 'vgg'}, lambda name: measure)
 
 
 @pytest.mark.parametrize('cls, keys', [

@@ -10,6 +10,7 @@ from basicsr.models import lr_scheduler
 from basicsr.utils import registry
 
 from ..config import check_types, suggest
+from .keys_read import is_foreign
 from .sections import Options, is_blind, require
 
 OPTIMIZERS = {'Adam': torch.optim.Adam, 'AdamW': torch.optim.AdamW}
@@ -60,7 +61,8 @@ def one_of(kind: str, makers: dict[str, Callable]) -> Callable[[str], Callable]:
 
 
 def check_arguments(where: str, section: Any, find: Callable[[str], Callable]) -> None:
-    """Compares a section's keys with the arguments of what its `type` names.
+    """Compares a section's keys with the arguments of what its `type` names. BasicSR itself does nothing with what it takes as
+    `**kwargs`, but for a metric's `better`; other plugins may hand them on.
 
     Raises:
         ValueError: no such type, an unknown or a missing key.
@@ -68,14 +70,16 @@ def check_arguments(where: str, section: Any, find: Callable[[str], Callable]) -
     require(where, section, 'type')
     kind = section['type']
     try:
-        parameters = inspect.signature(find(kind)).parameters.values()
+        made = find(kind)
+        parameters = inspect.signature(made).parameters.values()
     except ValueError as error:
         raise ValueError(f'{where}: {error}') from None
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
              and p.name not in GIVEN_BY_THE_RUN]
-    known = [p.name for p in named]
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    known = [p.name for p in named] + ['better'] * (takes_any and where.startswith('val.metrics.'))
     unknown = [key for key in section if key not in ('type', *known)]
-    if unknown and not any(p.kind is p.VAR_KEYWORD for p in parameters):
+    if unknown and not (takes_any and is_foreign(made)):
         raise ValueError(f'{where}: {kind} has no {unknown[0]!r}{suggest(unknown[0], known)}')
     missing = [p.name for p in named if p.default is p.empty and p.name not in section]
     if missing:
