@@ -19,9 +19,10 @@ import yaml
 from basicsr.utils import registry
 
 from lightbsr_arch import archs, basicsr_compat, checkpoints
+from lightbsr_arch.data.test_sets import expand_datasets
 from lightbsr_arch.option_checks import basicsr_keys
 from lightbsr_arch.option_checks.arguments import check_arguments
-from lightbsr_arch.option_checks.data_sets import check_prefetching
+from lightbsr_arch.option_checks.data_sets import check_crops, check_prefetching
 from lightbsr_arch.option_checks.keys_read import SET_BY_BASICSR, dataset_keys, is_foreign
 from lightbsr_arch.option_checks.training import check_schedule, check_wandb
 from tests import tiny_options as tiny
@@ -175,6 +176,17 @@ def test_prefetching_to_a_gpu_needs_one(has_gpu: bool, pin_memory: bool, message
         return check_prefetching(opt)
     with pytest.raises(ValueError, match=message):
         check_prefetching(opt)
+
+
+@pytest.mark.parametrize('flow, placed', [(None, None), ('flow', '/data/flow')])
+def test_optical_flow_may_be_left_out_and_lies_with_the_images(flow: str | None, placed: str | None) -> None:
+    section = {'phase': 'train', 'type': 'REDSDataset', 'dataroot_gt': 'gt', 'dataroot_lq': 'lq', 'dataroot_flow': flow, 'gt_size': 64}
+    opt = {'scale': 4, 'is_train': True, 'manual_seed': 0, 'data_root': '/data', 'datasets': {'train': section}}
+    check_crops(opt)
+    expand_datasets(opt)
+    assert (section['dataroot_lq'], section['dataroot_flow']) == ('/data/lq', placed)
+    with pytest.raises(ValueError, match='dataroot_lq is empty'):
+        check_crops({'scale': 4, 'datasets': {'train': section | {'dataroot_lq': None}}})
 
 
 def test_a_rate_is_missing_or_has_no_effect(images: Path, tmp_path: Path, run_cli: Callable,

@@ -51,7 +51,7 @@ def _expand(key: str, section: Options) -> dict[str, Options]:
 
 
 def _place(section: Options, data_root: str | None) -> None:
-    for key in ('dataroot_gt', 'dataroot_lq', 'meta_info_file', 'meta_info'):
+    for key in ('dataroot_gt', 'dataroot_lq', 'dataroot_flow', 'meta_info_file', 'meta_info'):
         if section.get(key):
             section[key] = os.path.join(os.path.expanduser(data_root or ''), os.path.expanduser(section[key]))
 

@@ -26,10 +26,12 @@ def check_pairs(opt: Options) -> None:
 
 
 def check_crops(opt: Options) -> None:
-    """BasicSR's data sets search the current folder for want of a dataroot; other crops fail in the loss."""
+    """BasicSR's data sets search the current folder for want of a dataroot (of optical flow there may be none); other crops
+    fail in the loss.
+    """
     for key, section in opt['datasets'].items():
         for root in [name for name in section if str(name).startswith('dataroot')]:
-            if section[root] is None:
+            if section[root] is None and root != 'dataroot_flow':
                 raise ValueError(f'datasets.{key}: {root} is empty: name a folder')
         most = section.get('max_unreadable', 0)
         if not isinstance(most, int) or most < 0:
