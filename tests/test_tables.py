@@ -217,9 +217,11 @@ def test_the_first_of_several_processes_reports_alone(rank: int, images: Path, t
     assert ('| test set' in capsys.readouterr().out) == (tmp_path / 'results/test/manifest.json').exists() == (rank == 0)
 
 
-def test_a_run_on_lr_images_alone_is_told_by_table_and_manifest(images: Path, tmp_path: Path, run_cli: Callable[..., int]) -> None:
+@pytest.mark.parametrize('shape', ['', ' 64 64', ' (80,96,3)'])
+def test_a_run_on_lr_images_alone_is_told_by_table_and_manifest(shape: str, images: Path, tmp_path: Path,
+                                                                run_cli: Callable[..., int]) -> None:
     names = ['image_1.png', 'image_3.png']
-    (tmp_path / 'list.txt').write_text('\n'.join(names))
+    (tmp_path / 'list.txt').write_text('\n'.join(name + shape for name in names))
     photos = {'name': 'photos', 'type': 'SingleImageDataset', 'dataroot_lq': str(images), 'io_backend': {'type': 'disk'},
               'meta_info_file': str(tmp_path / 'list.txt')}
     opt = tiny.benchmark(images, datasets={'test': photos}, val={'save_img': True, 'suffix': None})
@@ -228,6 +230,21 @@ def test_a_run_on_lr_images_alone_is_told_by_table_and_manifest(images: Path, tm
     assert (row['dataset'], row['num_images'], row['missing']) == ('photos', 2, None)
     test_set = json.loads((tmp_path / 'results/test/manifest.json').read_text())['test_sets']['photos']
     assert test_set['folders'] == {'dataroot_lq': str(images)} and list(test_set['images']['dataroot_lq']) == names
+
+
+@pytest.mark.parametrize('text, expected', [
+    ('nested 2 (80,96,3)\n', ['nested/image_4.png', 'nested/image_5.png']), ('\nimage_0.png\n\n', ['image_0.png']), ('0 1\n', [])],
+    ids=['clips', 'images', 'unknown'])
+def test_lists_are_read_as_basicsr_reads_them(text: str, expected: list[str], images: Path, tmp_path: Path) -> None:
+    (tmp_path / 'list.txt').write_text(text)
+    section = {'name': 'clips', 'dataroot_gt': str(images), 'dataroot_lq': str(tmp_path / 'none'), 'meta_info_file': str(tmp_path / 'list.txt')}
+    opt = options(tmp_path) | {'datasets': {'test': section}, 'missing_test_sets': []}
+    report(opt, {})
+    manifest = json.loads((tmp_path / 'manifest.json').read_text())
+    assert {key: list(names) for key, names in manifest['test_sets']['clips']['images'].items()} == {
+        'dataroot_gt': expected, 'dataroot_lq': []}
+    row, = read_results(str(tmp_path))['rows']
+    assert row['num_images'] == (len(expected) or None)
 
 
 @pytest.mark.parametrize('sets', [{}, {'Set5': 'gone/Set5'}], ids=['none', 'missing'])

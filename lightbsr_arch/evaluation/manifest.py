@@ -42,8 +42,7 @@ def _test_sets(opt: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         name = section.get('benchmark') or section['name']
         if name not in test_sets:
             folders = {key: section[key] for key in ('dataroot_gt', 'dataroot_lq') if section.get(key)}
-            lists = {next(iter(folders)): section.get('meta_info_file')}  # BasicSR's name HR images, where there are any
-            images = {key: image_hashes(folder, lists.get(key)) for key, folder in folders.items()}
+            images = {key: image_hashes(section, folder) for key, folder in folders.items()}
             crop = {'center_crop': section['center_crop']} if section.get('center_crop') else {}
             test_sets[name] = {'folders': folders, 'degradations': [], 'images': images, **crop}
         if 'degradation' in section:
@@ -51,10 +50,30 @@ def _test_sets(opt: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return test_sets
 
 
-def image_hashes(folder: str, meta_info_file: Optional[str] = None) -> dict[str, str]:
-    """SHA-256 by name relative to the folder; an LMDB folder is one file."""
-    names = ['data.mdb'] if folder.rstrip('/').endswith('.lmdb') else list_images(folder, meta_info_file)
+def image_hashes(section: Mapping[str, Any], folder: str) -> dict[str, str]:
+    """SHA-256 by name relative to one of a data set's folders; an LMDB folder is one file."""
+    names = ['data.mdb'] if folder.rstrip('/').endswith('.lmdb') else image_names(section, folder)
     return {name: sha256(os.path.join(folder, name)) for name in names}
+
+
+def image_names(section: Mapping[str, Any], folder: str) -> list[str]:
+    """A data set's images in one of its folders, relative to it.
+
+    A list names HR images, where there are any. BasicSR's own data sets read its lines up to the first space; of clips, they
+    name folders. What other plugins' data sets read may be unknown: no images.
+    """
+    listing = section.get('meta_info_file') if folder == (section.get('dataroot_gt') or section['dataroot_lq']) else None
+    if 'degradation' in section:
+        return list_images(folder, listing)
+    try:
+        names = list_images(folder)
+    except ValueError:
+        return []
+    if not listing or folder.rstrip('/').endswith('.lmdb'):  # BasicSR's LMDB folders have a list of their own
+        return names
+    with open(listing, encoding='utf-8') as file:
+        listed = {line.split(' ')[0].strip() for line in file if line.strip()}
+    return [name for name in names if name in listed or os.path.dirname(name) in listed]
 
 
 def sha256(path: str) -> str:

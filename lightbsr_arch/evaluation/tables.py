@@ -8,9 +8,8 @@ from typing import Any, Mapping, Optional
 
 from torch import nn
 
-from ..data.blind_degradation_dataset import list_images
 from ..degradations import parse_degradation
-from .manifest import manifest
+from .manifest import image_names, manifest
 from .paper import departures, method, printed_average, printed_psnr, printed_real_psnr
 from .writing import aligned, csv_text, json_text, write
 
@@ -20,7 +19,8 @@ class Row:
     """One test set under one degradation.
 
     values: Metrics by name; empty where the test set is missing. paper: The paper's PSNR in dB, if it prints one.
-    missing: The folder that is not there. num_images, center_crop: How many images, and the edge of their crops.
+    missing: The folder that is not there. num_images, center_crop: How many images, None if unknown, and the edge of
+    their crops.
     """
 
     dataset: str
@@ -95,7 +95,8 @@ def _row(opt: Mapping[str, Any], section: Mapping[str, Any], results: Mapping[st
     values = {metric: float(result['val']) for metric, result in results.items()}
     if missing:
         return Row(name, label, values, paper, section['dataroot_gt'])
-    num_images = len(list_images(section.get('dataroot_gt') or section['dataroot_lq'], section.get('meta_info_file')))
+    folder = section.get('dataroot_gt') or section.get('dataroot_lq')
+    num_images = (len(image_names(section, folder)) or None) if folder else None
     return Row(name, label, values, paper, None, num_images, section.get('center_crop'))
 
 
