@@ -131,9 +131,13 @@ def test_averaged_weights_are_preferred(tmp_path: Path, param_key: str | None, e
     assert checkpoints.read(str(tmp_path / 'net.pth'), param_key).state_dict['w'] == expected
 
 
-def test_weights_under_another_key_are_an_error(tmp_path: Path) -> None:
-    checkpoints.write({'params': {'w': torch.tensor(1.0)}}, str(tmp_path / 'net.pth'))
-    with pytest.raises(CheckpointError, match="net.pth has no weights under 'params_ema', only under params"):
+@pytest.mark.parametrize('keys', [['params'], ['generator'], ['params', 'generator']], ids=' '.join)
+def test_weights_are_under_the_key_that_is_asked_for(keys: list[str], tmp_path: Path) -> None:
+    content = {key: {'w': torch.tensor(float(i))} for i, key in enumerate(keys)}
+    checkpoints.write({**content, 'network': {'type': 'LightBSR'}, 'step': 1}, str(tmp_path / 'net.pth'))
+    for i, key in enumerate(keys):
+        assert checkpoints.read(str(tmp_path / 'net.pth'), key).state_dict['w'] == i
+    with pytest.raises(CheckpointError, match=f"net.pth has no weights under 'params_ema', only under {' and '.join(keys)}: change"):
         checkpoints.read(str(tmp_path / 'net.pth'), 'params_ema')
 
 

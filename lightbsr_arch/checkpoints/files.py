@@ -78,19 +78,21 @@ def read(path: str, param_key: Optional[str] = None) -> Checkpoint:
 
     Args:
         path: The file.
-        param_key: `params` or `params_ema`; None takes the averaged weights where there are any.
+        param_key: Where in the file the weights are; None takes the averaged ones (`params_ema`) where there are any, or
+            those under `params`. A file that holds nothing else may have its weights under no key.
 
     Raises:
         CheckpointError: unreadable, or without that key.
     """
-    content = state_dict = read_file(path)
-    keys = [k for k in ('params_ema', 'params') if isinstance(content.get(k), dict)]
-    if keys:
-        if param_key is not None and param_key not in keys:
-            raise CheckpointError(f'{path} has no weights under {param_key!r}, only under {" and ".join(keys)}: '
-                                  'change its param_key in the path section')
-        state_dict = content[param_key or keys[0]]
-    if not state_dict or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state_dict.items()):
+    content = read_file(path)
+    keys = [key for key, value in content.items() if _is_state_dict(value)]
+    if param_key is None:
+        param_key = next((key for key in ('params_ema', 'params') if key in keys), None)
+    elif keys and param_key not in keys:
+        raise CheckpointError(f'{path} has no weights under {param_key!r}, only under {" and ".join(map(str, keys))}: '
+                              'change its param_key in the path section')
+    state_dict = content[param_key] if param_key in keys else content
+    if not _is_state_dict(state_dict):
         raise CheckpointError(f'{path} holds no weights of a network, but {", ".join(map(str, list(content)[:5]))}')
     state_dict = {k.removeprefix('module.'): v for k, v in state_dict.items()}
     if upstream_arch(state_dict):
@@ -101,6 +103,11 @@ def read(path: str, param_key: Optional[str] = None) -> Checkpoint:
         return Checkpoint(state_dict, arch, kwargs)
     network = dict(content['network']) if keys and isinstance(content.get('network'), dict) else {}
     return Checkpoint(state_dict, network.pop('type', None), network, content.get('degradation') if keys else None)
+
+
+def _is_state_dict(value: object) -> bool:
+    return isinstance(value, dict) and bool(value) and all(
+        isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
 
 
 def require(path: str, key: str) -> None:
