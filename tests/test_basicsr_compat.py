@@ -798,12 +798,16 @@ def test_edsr_trains_on_pairs_of_this_package(images: Path, tmp_path: Path, run_
 
 
 def test_models_that_validate_without_their_synthesis_keep_the_best_weights(images: Path, tmp_path: Path, run_cli: Callable,
-                                                                            monkeypatch: pytest.MonkeyPatch) -> None:
-    """RealESRNetModel, here on a CPU, sets its `is_train` to False for as long."""
-    monkeypatch.setattr('lightbsr_arch.option_checks.real_world.NEED_A_GPU', ())
+                                                                            monkeypatch: pytest.MonkeyPatch,
+                                                                            capfd: pytest.CaptureFixture) -> None:
+    """RealESRNetModel, here on a CPU, sets its `is_train` to False for as long; it must be told of finished pairs."""
+    monkeypatch.setattr('lightbsr_arch.option_checks.check_device', lambda opt: None)
     monkeypatch.setattr(nn.Module, 'cuda', lambda self: self)
-    opt = edsr(images, 2) | {'model_type': 'RealESRNetModel', 'high_order_degradation': False}
+    opt = edsr(images, 2) | {'model_type': 'RealESRNetModel'}
     opt['datasets']['train']['gt_size'], opt['logger']['save_best'] = 64, 'psnr'  # sharpening pads by 25
+    assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 1
+    assert 'error: add high_order_degradation: false at the top' in capfd.readouterr().err
+    opt['high_order_degradation'] = False
     assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 0
     assert (tmp_path / 'experiments/edsr/models/net_g_best.pth').exists()
     assert '@ 2 iter' in next((tmp_path / 'experiments/edsr').glob('*.log')).read_text()  # the last, not one later

@@ -1,6 +1,7 @@
 """KDSR: networks against the release, and training through `basicsr train`."""
 from __future__ import annotations
 
+import contextlib
 import re
 import urllib.error
 from pathlib import Path
@@ -18,6 +19,7 @@ from lightbsr_arch.archs.kdsr_arch import dynamic_convolution, shifted_products
 from lightbsr_arch.models.kdsr_model import KDSRGANStudentModel
 from lightbsr_arch.models.real_world import RealWorldSynthesis
 from lightbsr_arch.models.stepping import Stepper
+from lightbsr_arch.option_checks.real_world import check_finished_pairs
 from tests import tiny_options as tiny
 from tests import upstream_weights
 
@@ -381,6 +383,23 @@ def test_wrong_options_of_the_real_world(key: str, value: Any, message: str, ima
         del section[key]
     assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 1
     assert message in capfd.readouterr().err
+
+
+USM = {'l1_gt_usm': True, 'percep_gt_usm': True, 'gan_gt_usm': False}
+
+
+@pytest.mark.parametrize('model_type, top, message', [
+    ('RealESRNetModel', {}, 'add high_order_degradation: false at the top: PairedImageDataset gives finished pairs'),
+    ('RealESRNetModel', {'high_order_degradation': False}, None),
+    ('RealESRGANModel', USM, 'add high_order_degradation: false'),
+    ('RealESRGANModel', {'high_order_degradation': False, 'l1_gt_usm': True, 'gan_gt_usm': True}, "'percep_gt_usm' is missing"),
+    ('RealESRGANModel', {'high_order_degradation': False, **USM}, None), ('SRModel', {}, None)])
+def test_basicsrs_real_world_models_are_told_of_finished_pairs(model_type: str, top: dict[str, bool], message: str | None) -> None:
+    opt = {'model_type': model_type, 'datasets': {'train': {'type': 'PairedImageDataset'}}, **top}
+    with pytest.raises(ValueError, match=message) if message else contextlib.nullcontext():
+        check_finished_pairs(opt)
+    check_finished_pairs(opt | {'datasets': {'test': {'type': 'PairedImageDataset'}}})
+    check_finished_pairs(opt | {'datasets': {'train': {'type': 'RealESRGANDataset'}}})
 
 
 def test_vgg_weights_that_cannot_be_had(images: Path, tmp_path: Path, run_cli: Callable[..., int],

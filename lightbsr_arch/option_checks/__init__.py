@@ -4,7 +4,7 @@ from __future__ import annotations
 from .arguments import check_arguments, follow_protocol, typed_sections
 from .data_sets import check_crops, check_names, check_pairs, check_prefetching
 from .keys_read import check_path_keys, refuse_unknown_keys, require_keys
-from .real_world import check_device, check_real_world
+from .real_world import check_device, check_finished_pairs, check_real_world
 from .sections import Options
 from .training import check_adversarial, check_idr_statistics, check_keeping, check_scale, check_schedule, check_wandb
 
@@ -21,6 +21,7 @@ def check_options(opt: Options) -> None:
     check_path_keys(opt)
     check_device(opt)
     check_pairs(opt)
+    check_finished_pairs(opt)
     check_real_world(opt)
     check_adversarial(opt)
     check_idr_statistics(opt)

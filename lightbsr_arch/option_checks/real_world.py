@@ -4,6 +4,7 @@ from __future__ import annotations
 from basicsr.utils import registry
 
 from . import basicsr_keys
+from .keys_read import is_foreign
 from .sections import REAL_WORLD, Options, is_blind, is_real_world
 
 NEED_A_GPU = ('RealESRNetModel', 'RealESRGANModel')
@@ -16,6 +17,20 @@ def check_device(opt: Options) -> None:
     if opt['model_type'] in NEED_A_GPU and opt['num_gpu'] == 0:
         raise ValueError(f'model_type: {opt["model_type"]} works on a GPU alone; on a CPU, KDSRTeacherModel, '
                          f'KDSRStudentModel and KDSRGANStudentModel train on {REAL_WORLD}, and SRModel tests such networks')
+
+
+def check_finished_pairs(opt: Options) -> None:
+    """KeyError: 'kernel1', or of sharpening, at the first step. Another plugin's data set may give what degrades images."""
+    section = opt['datasets'].get('train')
+    if (opt['model_type'] not in NEED_A_GPU or not section or is_real_world(opt)
+            or is_foreign(registry.DATASET_REGISTRY.get(section['type']))):
+        return
+    if opt.get('high_order_degradation', True):
+        raise ValueError(f'add high_order_degradation: false at the top: {section["type"]} gives finished pairs, which '
+                         f'{opt["model_type"]} would degrade')
+    for key in basicsr_keys.of(registry.MODEL_REGISTRY.get(opt['model_type']), basicsr_keys.TOP):
+        if key.endswith('_gt_usm') and key not in opt:
+            raise ValueError(f'{key!r} is missing at the top of the option file: {opt["model_type"]} needs it, true or false')
 
 
 def check_real_world(opt: Options) -> None:
