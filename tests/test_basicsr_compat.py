@@ -32,6 +32,7 @@ from basicsr.utils import misc, registry
 from basicsr.utils.file_client import FileClient
 from basicsr.utils.logger import get_root_logger
 from torch import nn
+from torch.utils.data import DataLoader
 
 from lightbsr_arch import archs, basicsr_compat, checkpoints, option_files, plugin
 from lightbsr_arch.basicsr_compat import loading, output, runs
@@ -811,6 +812,26 @@ def test_models_that_validate_without_their_synthesis_keep_the_best_weights(imag
     assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 0
     assert (tmp_path / 'experiments/edsr/models/net_g_best.pth').exists()
     assert '@ 2 iter' in next((tmp_path / 'experiments/edsr').glob('*.log')).read_text()  # the last, not one later
+
+
+@pytest.mark.parametrize('shape, num_panels', [((3, 8, 8), 4), ((5, 8, 8), 3), ((2, 3, 8, 8), 3)], ids=['RGB', 'RGB and more', 'frames'])
+def test_lr_inputs_that_are_no_image_are_validated(shape: tuple[int, ...], num_panels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    class FirstThree(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.flatten(1, -3)[:, :3]
+
+    class Samples(list):
+        opt = {'name': 'odd'}
+
+    monkeypatch.setitem(registry.ARCH_REGISTRY._obj_map, 'FirstThree', FirstThree)
+    opt = {'model_type': 'SRModel', 'network_g': {'type': 'FirstThree'}, 'is_train': False, 'num_gpu': 0, 'dist': False, 'path': {},
+           'name': 'run', 'val': {'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 0}}}}
+    model, shown = build_model(opt), []
+    model.opt |= {'is_train': True, 'train': {'total_iter': 1}, 'logger': {}, 'datasets': {}}
+    writer = types.SimpleNamespace(add_image=lambda name, image, step: shown.append(image.shape), add_scalar=lambda *_: None)
+    samples = Samples([{'lq': torch.rand(shape), 'gt': torch.rand(3, 8, 8), 'lq_path': 'a.png'}])
+    model.validation(DataLoader(samples), 1, writer)
+    assert shown == [(3, 8, 8 * num_panels)] and model.metric_results['psnr'] > 0
 
 
 def test_real_world_blur_takes_any_strides() -> None:

@@ -83,7 +83,7 @@ def validate(self: Any, dataloader: DataLoader, current_iter: int | str, tb_logg
         self.feed_data(data)
         self.test()
         visuals = self.get_current_visuals()
-        images = {key: tensor2img([visual]) for key, visual in visuals.items()}
+        images = {key: tensor2img([visuals[key]]) for key in ('result', 'gt') if key in visuals}
         if save_img:
             save_image(self.opt, name, data['lq_path'][0], current_iter, images['result'])
         if i == 0 and tb_logger and self.opt['is_train']:
@@ -140,12 +140,17 @@ def save_image(opt: Options, dataset: str, lq_path: str, current_iter: int | str
 
 
 def show(tb_logger: Any, dataset: str, visuals: dict[str, Tensor], kernel: Tensor | None, current_iter: int) -> None:
-    """LR, SR, GT and four times their difference in a row, and the blur kernel, in TensorBoard."""
-    panels = [visuals[key][0].float().clamp(0, 1) for key in ('lq', 'result', 'gt') if key in visuals]
-    height, width = panels[1].shape[-2:]
-    panels[0] = torch.nn.functional.interpolate(panels[0][None], (height, width), mode='nearest')[0]
+    """LR, SR, GT and four times their difference in a row, and the blur kernel, in TensorBoard.
+
+    An LR input of other channels, or of several frames, is left out.
+    """
+    panels = [visuals[key][0].float().clamp(0, 1) for key in ('result', 'gt') if key in visuals]
     if 'gt' in visuals:
-        panels.append(((panels[1] - panels[2]).abs() * 4).clamp(0, 1))
+        panels.append(((panels[0] - panels[1]).abs() * 4).clamp(0, 1))
+    *channels, height, width = panels[0].shape
+    lq = visuals['lq'].float().clamp(0, 1)
+    if [*lq.shape[1:-2]] == channels:
+        panels.insert(0, torch.nn.functional.interpolate(lq[:1], (height, width), mode='nearest')[0])
     tb_logger.add_image(f'{dataset}/LR SR GT error', torch.cat(panels, 2), current_iter)
     if kernel is not None:
         tb_logger.add_image(f'{dataset}/kernel', kernel[:1] / kernel[0].max(), current_iter)
