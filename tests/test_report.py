@@ -22,6 +22,7 @@ from lightbsr_arch.evaluation.report.page import page
 from lightbsr_arch.evaluation.report.pictures import MAX_EDGE, collect, data_uri, middle
 from lightbsr_arch.evaluation.report.runs import TrainingRun, read_runs
 from lightbsr_arch.evaluation.report.sections import training
+from lightbsr_arch.evaluation.tables import report
 from tests import tiny_options as tiny
 from tests.browser import Browser
 from tests.test_compare import noise, save
@@ -166,6 +167,23 @@ def test_hr_images_of_pairs_are_cut_as_they_were_tested(run_cli: Callable[..., i
     tested = json.loads(Path('results/pairs/table.json').read_text())['rows'][0]['psnr']
     assert [p.layers['GT'].shape for p in pictures] == [(76, 92, 3)] * 3
     assert np.mean([p.psnr['pairs'] for p in pictures]) == pytest.approx(tested, abs=1e-6)
+
+
+def test_frames_of_clips_are_told_by_their_folders(run_cli: Callable[..., int], there: Path) -> None:
+    """As VideoBaseModel saves them: <data set>/<clip>/<frame>_<run>.png."""
+    frames = {}
+    for clip, source in (('000', 'image_0'), ('011', 'image_1')):
+        for path in (there / f'clips/{clip}/00000000.png', there / f'results/reds/visualization/REDS4/{clip}/00000000_reds.png'):
+            path.parent.mkdir(parents=True)
+            shutil.copy(there / f'images/{source}.png', path)
+        frames[f'{clip}/00000000'] = cv2.imread(str(path))[..., ::-1]
+    section = {'name': 'REDS4', 'dataroot_gt': 'clips'}
+    report({**tiny.benchmark(there, 'reds'), 'path': {'results_root': 'results/reds'}, 'datasets': {'test': section}}, {})
+    assert run_cli('report', 'results/reds') == 0
+    pictures = collect(read_runs(['results/reds']), 100)
+    assert [picture.title for picture in pictures] == [f'REDS4 ×4: {name}' for name in frames]
+    for picture, frame in zip(pictures, frames.values()):
+        np.testing.assert_array_equal(picture.layers['reds'], frame)
 
 
 @pytest.mark.parametrize('metric, best', [

@@ -104,9 +104,16 @@ def _pictures(places: Sequence[Place], first: int) -> Iterator[Picture]:
     stems = list(map(stem_of, names))
     for name in names[first:] + names[:first]:
         found = {place.run.label: (place, path) for place in places
-                 if (path := find_image(place.files, stem_of(name), stems))}
+                 if (path := find_image(_of_clip(place.files, name), stem_of(name), stems))}
         if found:
             yield _picture(name, found)
+
+
+def _of_clip(files: Mapping[str, list[str]], name: str) -> Mapping[str, list[str]]:
+    """Those in a folder that is named as the image's own, where there are any: frames of clips share their names."""
+    folder = os.sep + os.path.dirname(name)
+    own = {stem: [path for path in paths if os.path.dirname(path).endswith(folder)] for stem, paths in files.items()}
+    return own if any(own.values()) else files
 
 
 def _picture(name: str, found: Mapping[str, tuple[Place, str]]) -> Picture:
@@ -128,7 +135,7 @@ def _picture(name: str, found: Mapping[str, tuple[Place, str]]) -> Picture:
                                  f'HR image has {gt.shape[1]}x{gt.shape[0]}: test again')
         psnr = {label: score(image, gt, scale).psnr for label, image in layers.items()}
         layers[GT] = gt
-    return Picture(f'{place.title}: {stem_of(name)}', layers, psnr)
+    return Picture(f'{place.title}: {os.path.splitext(name)[0]}', layers, psnr)
 
 
 def _originals(place: Place, name: str) -> tuple[Optional[np.ndarray], Optional[np.ndarray]]:
