@@ -24,7 +24,7 @@ from lightbsr_arch.option_checks import basicsr_keys
 from lightbsr_arch.option_checks.arguments import check_arguments
 from lightbsr_arch.option_checks.data_sets import check_crops, check_prefetching
 from lightbsr_arch.option_checks.keys_read import SET_BY_BASICSR, dataset_keys, is_foreign
-from lightbsr_arch.option_checks.training import check_schedule, check_wandb
+from lightbsr_arch.option_checks.training import check_keeping, check_schedule, check_wandb
 from tests import tiny_options as tiny
 from tests.conftest import ROOT
 
@@ -208,6 +208,16 @@ def test_the_best_weights_need_a_validation(images: Path, tmp_path: Path, run_cl
     opt['logger']['save_best'] = 'psnr'
     assert run_cli('train', '-opt', tiny.write(opt, tmp_path)) == 1
     assert 'logger: save_best needs a validation: give datasets a val, or remove it' in one_error(capfd, 'train')
+
+
+@pytest.mark.parametrize('model_type, is_refused', [
+    ('VideoRecurrentModel', True), ('VideoGANModel', True), ('StyleGAN2Model', True), ('HiFaceGANModel', True),
+    ('RealESRGANModel', False), ('SRModel', False)])
+def test_the_best_weights_need_a_model_that_keeps_them(model_type: str, is_refused: bool) -> None:
+    opt = {'model_type': model_type, 'is_train': True, 'logger': {'save_best': 'psnr'}, 'val': {'metrics': tiny.METRICS},
+           'datasets': {'val': {'phase': 'val'}}}
+    with pytest.raises(ValueError, match=f'save_best has no effect on {model_type}') if is_refused else contextlib.nullcontext():
+        check_keeping(opt)
 
 
 def test_a_run_without_a_seed_has_one_that_is_the_same_when_it_is_resumed(images: Path, tmp_path: Path,

@@ -11,6 +11,9 @@ from . import basicsr_keys
 from .sections import Options, is_blind
 
 
+OWN_VALIDATION = {'VideoBaseModel', 'HiFaceGANModel', 'StyleGAN2Model'}  # by code of their own, which keeps no best weights
+
+
 def check_scale(opt: Options) -> None:
     """A network of another scale than the data's fails at the first image, or is tested on images of another size."""
     for key in [key for key in opt if key.startswith('network_g')]:
@@ -61,6 +64,9 @@ def check_keeping(opt: Options) -> None:
     metrics = list((opt.get('val') or {}).get('metrics') or {})
     if save_best is not None and opt['is_train'] and not any(s['phase'] == 'val' for s in opt['datasets'].values()):
         raise ValueError('logger: save_best needs a validation: give datasets a val, or remove it')
+    model = registry.MODEL_REGISTRY.get(opt['model_type'])
+    if save_best is not None and OWN_VALIDATION & {parent.__name__ for parent in model.__mro__}:
+        raise ValueError(f'logger: save_best has no effect on {opt["model_type"]}, which validates in a way of its own: remove it')
     if save_best is not None and save_best not in metrics:
         raise ValueError(f'logger: save_best must be a metric of val.metrics, got {save_best!r}'
                          f'{suggest(save_best, metrics)}')
