@@ -491,6 +491,19 @@ def test_a_state_of_another_experiment_brings_its_weights(images: Path, tmp_path
     assert 'models/net_g_2.pth are not there' in capfd.readouterr().err
 
 
+@pytest.mark.parametrize('ignored', ['network_d', ['network_d']], ids=str)
+def test_a_network_that_is_not_resumed_needs_no_weights(ignored: str | list[str], tmp_path: Path) -> None:
+    for folder, name in (('models', 'net_g_2.pth'), ('training_states', '2.state')):
+        checkpoints.write({'epoch': 0, 'iter': 2}, str(tmp_path / name))
+        (tmp_path / folder).mkdir()
+        (tmp_path / name).rename(tmp_path / folder / name)
+    path = {'resume_state': str(tmp_path / 'training_states/2.state'), 'ignore_resume_networks': ignored,
+            **dict.fromkeys(('experiments_root', 'models', 'training_states', 'visualization'), str(tmp_path))}
+    opt = {'path': path, 'network_g': {}, 'network_d': {}, 'auto_resume': False, 'rank': 0, 'world_size': 1}
+    assert basicsr.train.load_resume_state(opt)['iter'] == 2
+    assert path['pretrain_network_g'].endswith('net_g_2.pth') and 'pretrain_network_d' not in path
+
+
 @pytest.mark.parametrize('flags', [[], ['--auto_resume']])
 def test_a_named_state_is_taken_where_the_run_has_none(flags: list[str], images: Path, tmp_path: Path, run_cli: Callable,
                                                        capfd: pytest.CaptureFixture) -> None:

@@ -116,7 +116,8 @@ def _check(opt: Options, state_path: str, ranks: Iterable[int]) -> Options:
 def _weights(opt: Options, state_path: str, state: Options) -> dict[str, str]:
     """The files of weights that were saved with a state, by the networks' labels; a teacher's never is."""
     models = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(state_path))), 'models')
-    never_saved = {'network_t', *(opt['path'].get('ignore_resume_networks') or ())}
+    ignored = opt['path'].get('ignore_resume_networks') or ()
+    never_saved = {'network_t', *([ignored] if isinstance(ignored, str) else ignored)}
     labels = [key.removeprefix('network_') for key in opt if key.startswith('network_') and key not in never_saved]
     return {label: os.path.join(models, f'net_{label}_{state["iter"]}.pth') for label in labels}
 
