@@ -629,8 +629,14 @@ def test_what_another_plugin_registers_may_have_keys_of_its_own(images: Path, tm
     monkeypatch.setitem(registry.MODEL_REGISTRY._obj_map, 'ForeignModel', foreign)
     opt = tiny.training(images, model_type='ForeignModel', network_g={'type': 'Bicubic', 'scale': 4})
     opt['datasets']['train']['pairs'] = True
+    opt['train'] |= {'optim_g': {'type': 'Lion', 'rate': 1}, 'scheduler': {'type': 'OneCycle'}, 'mix_opt': {'type': 'Own'}, 'cut_opt': 3}
     monkeypatch.setattr(sys, 'argv', ['basicsr', '-opt', str(tiny.write(opt | {'own_key': 1}, tmp_path))])
     assert basicsr.train.parse_options(str(tmp_path))[0]['own_key'] == 1
+    for key, section, message in (('pixel_opt', {'type': 'L1Loss', 'weight': 1}, "L1Loss has no 'weight'"),
+                                  ('optim_g', {'type': 'Adam', 'beta': 1}, "Adam has no 'beta'")):
+        monkeypatch.setattr(sys, 'argv', ['basicsr', '-opt', str(tiny.write(opt | {'train': {key: section}}, tmp_path))])
+        with pytest.raises(ValueError, match=f'train.{key}: {message}'):
+            basicsr.train.parse_options(str(tmp_path))
     monkeypatch.setattr(sys, 'argv', ['basicsr', '-opt', str(tiny.write(opt | {'manual_sed': 1}, tmp_path))])
     with pytest.raises(ValueError, match="unknown key 'manual_sed'; did you mean 'manual_seed'"):
         basicsr.train.parse_options(str(tmp_path))

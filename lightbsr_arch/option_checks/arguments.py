@@ -34,11 +34,14 @@ def follow_protocol(opt: Options) -> None:
 
 def typed_sections(opt: Options) -> Iterator[tuple[str, Any, Callable[[str], Callable]]]:
     """The sections whose `type` names a class or function: where, the section, and what finds it by name."""
-    is_basicsrs = registry.MODEL_REGISTRY.get(opt['model_type']).__module__.startswith('basicsr.')
+    model = registry.MODEL_REGISTRY.get(opt['model_type'])
+    is_basicsrs = model.__module__.startswith('basicsr.')
     for key, section in opt.items():
         if key.startswith('network_'):
             yield key, section, registry.ARCH_REGISTRY.get
     for key, section in (opt.get('train') or {}).items():
+        if is_foreign(model) and not has_known_type(section):  # another plugin's model makes it itself
+            continue
         if key.endswith('_opt') and section is not None:
             yield f'train.{key}', section, registry.LOSS_REGISTRY.get
         if key.startswith('optim_'):
@@ -49,6 +52,11 @@ def typed_sections(opt: Options) -> Iterator[tuple[str, Any, Callable[[str], Cal
             yield f'train.{key}', section, one_of('scheduler', SCHEDULERS)
     for key, section in ((opt.get('val') or {}).get('metrics') or {}).items():
         yield f'val.metrics.{key}', section, registry.METRIC_REGISTRY.get
+
+
+def has_known_type(section: Any) -> bool:
+    return isinstance(section, dict) and any(
+        section.get('type') in makers for makers in (registry.LOSS_REGISTRY, OPTIMIZERS, SCHEDULERS))
 
 
 def one_of(kind: str, makers: dict[str, Callable]) -> Callable[[str], Callable]:
