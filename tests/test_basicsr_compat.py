@@ -827,8 +827,10 @@ def test_models_that_validate_without_their_synthesis_keep_the_best_weights(imag
     assert '@ 2 iter' in next((tmp_path / 'experiments/edsr').glob('*.log')).read_text()  # the last, not one later
 
 
-@pytest.mark.parametrize('shape, num_panels', [((3, 8, 8), 4), ((5, 8, 8), 3), ((2, 3, 8, 8), 3)], ids=['RGB', 'RGB and more', 'frames'])
-def test_lr_inputs_that_are_no_image_are_validated(shape: tuple[int, ...], num_panels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize('shape, num_panels', [((3, 8, 8), 4), ((5, 8, 8), 3), ((2, 3, 8, 8), 3)],
+                         ids=['RGB', 'RGB and more', 'frames'])
+def test_lr_inputs_that_are_no_image_are_validated(shape: tuple[int, ...], num_panels: int,
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:
     class FirstThree(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x.flatten(1, -3)[:, :3]
@@ -837,8 +839,8 @@ def test_lr_inputs_that_are_no_image_are_validated(shape: tuple[int, ...], num_p
         opt = {'name': 'odd'}
 
     monkeypatch.setitem(registry.ARCH_REGISTRY._obj_map, 'FirstThree', FirstThree)
-    opt = {'model_type': 'SRModel', 'network_g': {'type': 'FirstThree'}, 'is_train': False, 'num_gpu': 0, 'dist': False, 'path': {},
-           'name': 'run', 'val': {'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 0}}}}
+    opt = {'model_type': 'SRModel', 'network_g': {'type': 'FirstThree'}, 'is_train': False, 'num_gpu': 0, 'dist': False,
+           'path': {}, 'name': 'run', 'val': {'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 0}}}}
     model, shown = build_model(opt), []
     model.opt |= {'is_train': True, 'train': {'total_iter': 1}, 'logger': {}, 'datasets': {}}
     writer = types.SimpleNamespace(add_image=lambda name, image, step: shown.append(image.shape), add_scalar=lambda *_: None)

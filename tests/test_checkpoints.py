@@ -137,7 +137,7 @@ def test_weights_are_under_the_key_that_is_asked_for(keys: list[str], tmp_path: 
     checkpoints.write({**content, 'network': {'type': 'LightBSR'}, 'step': 1}, str(tmp_path / 'net.pth'))
     for i, key in enumerate(keys):
         assert checkpoints.read(str(tmp_path / 'net.pth'), key).state_dict['w'] == i
-    with pytest.raises(CheckpointError, match=f"net.pth has no weights under 'params_ema', only under {' and '.join(keys)}: change"):
+    with pytest.raises(CheckpointError, match=f"has no weights under 'params_ema', only under {' and '.join(keys)}: change"):
         checkpoints.read(str(tmp_path / 'net.pth'), 'params_ema')
 
 

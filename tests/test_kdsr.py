@@ -392,9 +392,11 @@ USM = {'l1_gt_usm': True, 'percep_gt_usm': True, 'gan_gt_usm': False}
     ('RealESRNetModel', {}, 'add high_order_degradation: false at the top: PairedImageDataset gives finished pairs'),
     ('RealESRNetModel', {'high_order_degradation': False}, None),
     ('RealESRGANModel', USM, 'add high_order_degradation: false'),
-    ('RealESRGANModel', {'high_order_degradation': False, 'l1_gt_usm': True, 'gan_gt_usm': True}, "'percep_gt_usm' is missing"),
+    ('RealESRGANModel', {'high_order_degradation': False, 'l1_gt_usm': True, 'gan_gt_usm': True},
+     "'percep_gt_usm' is missing"),
     ('RealESRGANModel', {'high_order_degradation': False, **USM}, None), ('SRModel', {}, None)])
-def test_basicsrs_real_world_models_are_told_of_finished_pairs(model_type: str, top: dict[str, bool], message: str | None) -> None:
+def test_basicsrs_real_world_models_are_told_of_finished_pairs(model_type: str, top: dict[str, bool],
+                                                                message: str | None) -> None:
     opt = {'model_type': model_type, 'datasets': {'train': {'type': 'PairedImageDataset'}}, **top}
     with pytest.raises(ValueError, match=message) if message else contextlib.nullcontext():
         check_finished_pairs(opt)

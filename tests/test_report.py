@@ -173,7 +173,8 @@ def test_frames_of_clips_are_told_by_their_folders(run_cli: Callable[..., int], 
     """As VideoBaseModel saves them: <data set>/<clip>/<frame>_<run>.png."""
     frames = {}
     for clip, source in (('000', 'image_0'), ('011', 'image_1')):
-        for path in (there / f'clips/{clip}/00000000.png', there / f'results/reds/visualization/REDS4/{clip}/00000000_reds.png'):
+        for path in (there / f'clips/{clip}/00000000.png',
+                     there / f'results/reds/visualization/REDS4/{clip}/00000000_reds.png'):
             path.parent.mkdir(parents=True)
             shutil.copy(there / f'images/{source}.png', path)
         frames[f'{clip}/00000000'] = cv2.imread(str(path))[..., ::-1]

@@ -233,11 +233,13 @@ def test_a_run_on_lr_images_alone_is_told_by_table_and_manifest(shape: str, imag
 
 
 @pytest.mark.parametrize('text, expected', [
-    ('nested 2 (80,96,3)\n', ['nested/image_4.png', 'nested/image_5.png']), ('\nimage_0.png\n\n', ['image_0.png']), ('0 1\n', [])],
+    ('nested 2 (80,96,3)\n', ['nested/image_4.png', 'nested/image_5.png']),
+    ('\nimage_0.png\n\n', ['image_0.png']), ('0 1\n', [])],
     ids=['clips', 'images', 'unknown'])
 def test_lists_are_read_as_basicsr_reads_them(text: str, expected: list[str], images: Path, tmp_path: Path) -> None:
     (tmp_path / 'list.txt').write_text(text)
-    section = {'name': 'clips', 'dataroot_gt': str(images), 'dataroot_lq': str(tmp_path / 'none'), 'meta_info_file': str(tmp_path / 'list.txt')}
+    section = {'name': 'clips', 'dataroot_gt': str(images), 'dataroot_lq': str(tmp_path / 'none'),
+               'meta_info_file': str(tmp_path / 'list.txt')}
     opt = options(tmp_path) | {'datasets': {'test': section}, 'missing_test_sets': []}
     report(opt, {})
     manifest = json.loads((tmp_path / 'manifest.json').read_text())

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib.metadata import version
-from typing import Any, Optional
+from typing import Any
 
 from .. import __version__
 from ..data.blind_degradation_dataset import list_images
@@ -67,12 +67,12 @@ def image_names(section: Mapping[str, Any], folder: str) -> list[str]:
         return list_images(folder, listing)
     try:
         names = list_images(folder)
-    except ValueError:
+        if not listing or folder.rstrip('/').endswith('.lmdb'):  # BasicSR's LMDB folders have a list of their own
+            return names
+        with open(listing, encoding='utf-8') as file:
+            listed = {line.split(' ')[0].strip() for line in file if line.strip()}
+    except (OSError, ValueError):
         return []
-    if not listing or folder.rstrip('/').endswith('.lmdb'):  # BasicSR's LMDB folders have a list of their own
-        return names
-    with open(listing, encoding='utf-8') as file:
-        listed = {line.split(' ')[0].strip() for line in file if line.strip()}
     return [name for name in names if name in listed or os.path.dirname(name) in listed]
 
 

@@ -10,7 +10,6 @@ from ..config import suggest
 from . import basicsr_keys
 from .sections import Options, is_blind
 
-
 OWN_VALIDATION = {'VideoBaseModel', 'HiFaceGANModel', 'StyleGAN2Model'}  # by code of their own, which keeps no best weights
 
 
@@ -66,7 +65,8 @@ def check_keeping(opt: Options) -> None:
         raise ValueError('logger: save_best needs a validation: give datasets a val, or remove it')
     model = registry.MODEL_REGISTRY.get(opt['model_type'])
     if save_best is not None and OWN_VALIDATION & {parent.__name__ for parent in model.__mro__}:
-        raise ValueError(f'logger: save_best has no effect on {opt["model_type"]}, which validates in a way of its own: remove it')
+        raise ValueError(f'logger: save_best has no effect on {opt["model_type"]}, which validates in a way of its own: '
+                         'remove it')
     if save_best is not None and save_best not in metrics:
         raise ValueError(f'logger: save_best must be a metric of val.metrics, got {save_best!r}'
                          f'{suggest(save_best, metrics)}')
