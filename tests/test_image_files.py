@@ -181,6 +181,14 @@ def test_a_colour_that_stands_for_transparent() -> None:
     assert photo.pixels.shape[2] == 4 and photo.pixels[3, 4, 3] == 0 and (photo.pixels[..., 3] == 255).sum() == 23 * 31 - 1
 
 
+@pytest.mark.parametrize('kind, num_channels', [('unspecified', 3), ('unassalpha', 4)])
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+def test_a_fourth_channel_of_tiff_is_alpha_where_it_says_so(dtype: type, kind: str, num_channels: int) -> None:
+    image, content = pixels_of('rgba', dtype), io.BytesIO()
+    tifffile.imwrite(content, image, photometric='rgb', extrasamples=[kind])
+    np.testing.assert_array_equal(decode(content.getvalue(), 'x').pixels, image[..., :num_channels])
+
+
 def test_bigtiff_gives_exif_that_all_formats_hold() -> None:
     content = io.BytesIO()
     tifffile.imwrite(content, pixels_of('rgb'), photometric='rgb', bigtiff=True, software='Acme')

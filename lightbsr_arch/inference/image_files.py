@@ -139,6 +139,8 @@ def _decode_sixteen(image: Image.Image, content: bytes) -> np.ndarray:
         raise ValueError('OpenCV does not read its 16 bits a sample')
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
+    if image.format == 'TIFF' and image.mode == 'RGB':
+        pixels = pixels[..., :3]  # OpenCV gives a fourth channel whatever it is, such as a scanner's infrared
     return pixels[..., 2:] if image.mode == 'LA' else pixels
 
 
