@@ -3,6 +3,8 @@ from __future__ import annotations
 import os
 import pickle
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Callable
 
@@ -306,6 +308,26 @@ def test_relative_paths_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     checkpoints.write({'params': {'w': torch.zeros(1)}}, 'net.pth')
     assert os.listdir(tmp_path) == ['net.pth']
+
+
+@pytest.mark.parametrize('letter, num', [('a', 251), ('\u00fc', 125), ('\U0001f600', 62)])
+def test_names_as_long_as_a_file_may_have_are_written(letter: str, num: int, tmp_path: Path) -> None:
+    checkpoints.write({'params': {'w': torch.zeros(1)}}, str(tmp_path / f'{letter * num}.pth'))
+    assert os.listdir(tmp_path) == [f'{letter * num}.pth']
+
+
+def test_threads_may_write_names_that_begin_alike(tmp_path: Path) -> None:
+    barrier = threading.Barrier(2, timeout=10)
+
+    def write(name: str) -> None:
+        with checkpoints.replacing(str(tmp_path / name)) as temporary:
+            barrier.wait()
+            Path(temporary).write_text(name)
+            barrier.wait()
+    names = [f'{"a" * 60}{i}' for i in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(write, names))
+    assert [(tmp_path / name).read_text() for name in names] == names
 
 
 def test_files_get_the_usual_permissions(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -202,7 +203,8 @@ def _write(save: Callable[[BinaryIO], Any], path: str) -> None:
 def replacing(path: str) -> Iterator[str]:
     """The name of a temporary file, to be written; at the end it takes the place of `path`, after an error it goes."""
     folder, name = os.path.split(os.path.abspath(path))
-    temporary = os.path.join(folder, f'.{name}.{os.getpid()}.tmp')  # not tempfile's, which only its owner may read
+    # not tempfile's, which only its owner may read; 50 characters are 200 bytes at most, and names may have 255
+    temporary = os.path.join(folder, f'.{name[:50]}.{threading.get_native_id()}.tmp')
     try:
         yield temporary
         with open(temporary, 'r+b') as file:  # to read alone does not do on Windows
