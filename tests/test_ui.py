@@ -6,7 +6,7 @@ import sys
 import tempfile
 import types
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
 import numpy as np
 import pytest
@@ -135,6 +135,45 @@ def test_a_port_that_is_none_is_an_error(upscalers: list[Any], run_cli: RunCli, 
     pytest.importorskip('gradio', reason='needs gradio: pip install "lightbsr_arch[ui]"')
     assert run_cli('ui', '--port', 99999) == 1
     assert 'cannot be listened on: choose another --port' in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------------------------------- served
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of the page."""
+    pytest.importorskip('gradio', reason='needs gradio: pip install "lightbsr_arch[ui]"')
+    monkeypatch.setenv('GRADIO_TEMP_DIR', str(tmp_path / 'gradio'))
+    page = ui.build(enlarge)
+    with socket.create_server(('127.0.0.1', 0)) as server:
+        port = server.getsockname()[1]
+    try:
+        ui.start(page, '127.0.0.1', port)
+        yield f'http://127.0.0.1:{port}'
+    finally:
+        page.close()
+
+
+def press(address: str, path: Path) -> dict[str, Any]:
+    """What becomes of the button for the download; raises gradio_client's AppError with the page's answer."""
+    from gradio_client import Client, handle_file
+    client = Client(address, verbose=False, download_files=False, analytics_enabled=False)
+    return client.predict(handle_file(str(path)), 'for clean images', 2, api_name='/show')[1]
+
+
+@pytest.mark.parametrize('content, answer', [(b'Dear diary', 'is no image, or of a format'), (b'', 'is empty')])
+def test_a_file_that_is_no_image_is_answered_with_our_sentence(content: bytes, answer: str, served: str, tmp_path: Path,
+                                                               capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / 'diary.png').write_bytes(content)
+    with pytest.raises(Exception, match=f'/diary.png {answer}'):
+        press(served, tmp_path / 'diary.png')
+    assert 'Traceback' not in capfd.readouterr().err
+
+
+def test_a_file_above_the_limit_of_pillow_is_upscaled(served: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 10)
+    monkeypatch.delitem(sys.modules, 'lightbsr_arch.inference.image_files')  # lifts it when it is imported
+    monkeypatch.delattr('lightbsr_arch.inference.image_files')
+    assert press(served, write_image(tmp_path / 'panorama.png', noise(10, 12)))['label'] == 'Download panorama_x2.png'
 
 
 # ---------------------------------------------------------------------------------------------- in a browser

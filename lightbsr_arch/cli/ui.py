@@ -90,6 +90,7 @@ def build(restore: Restore, with_models: bool = True) -> gradio.Blocks:
         with gr.Row():
             with gr.Column(scale=1):
                 image = gr.Image(type='filepath', image_mode=None, sources=['upload', 'clipboard'], label='Image')
+                image.preprocess = lambda file: file and file.path  # gradio's opens it, before `show` can answer for it
                 model = gr.Radio(list(MODELS), value=next(iter(MODELS)), label='Network', visible=with_models)
                 outscale = gr.Slider(1, 4, value=4, step=0.5, label='Enlargement')
                 button = gr.Button('Upscale', variant='primary')
