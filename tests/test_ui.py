@@ -176,6 +176,15 @@ def test_a_file_above_the_limit_of_pillow_is_upscaled(served: str, tmp_path: Pat
     assert press(served, write_image(tmp_path / 'panorama.png', noise(10, 12)))['label'] == 'Download panorama_x2.png'
 
 
+@pytest.mark.parametrize('variable, proxy', [('HTTP_PROXY', 'http://127.0.0.1:9'), ('ALL_PROXY', 'socks5://127.0.0.1:9')])
+def test_a_proxy_is_not_asked_for_the_page(variable: str, proxy: str, monkeypatch: pytest.MonkeyPatch,
+                                           request: pytest.FixtureRequest) -> None:
+    for name in ('no_proxy', 'NO_PROXY'):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, proxy)
+    assert request.getfixturevalue('served')  # starting it asks for it
+
+
 # ---------------------------------------------------------------------------------------------- in a browser
 def test_the_page_in_chromium(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An image is chosen, upscaled, compared and offered; nothing outside this machine is asked for."""

@@ -53,6 +53,7 @@ def load_gradio() -> ModuleType:
     """Raises a ValueError if it is not installed."""
     os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'  # read when it is imported
     os.environ['HF_HUB_DISABLE_TELEMETRY'] = '1'
+    os.environ['no_proxy'] = '*'  # gradio asks its own page whether it is there; a proxy knows another machine by that name
     try:
         import gradio
     except ImportError as error:
