@@ -131,10 +131,12 @@ def test_a_taken_port_is_an_error(upscalers: list[Any], run_cli: RunCli, capsys:
     assert 'cannot be listened on: choose another --port' in capsys.readouterr().err
 
 
-def test_a_port_that_is_none_is_an_error(upscalers: list[Any], run_cli: RunCli, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize('arguments', [('--port', 99999), ('--port', 0), ('--host', '::1', '--port', 7999)])
+def test_an_address_that_is_none_is_an_error(arguments: tuple[Any, ...], upscalers: list[Any], run_cli: RunCli,
+                                             capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip('gradio', reason='needs gradio: pip install "lightbsr_arch[ui]"')
-    assert run_cli('ui', '--port', 99999) == 1
-    assert 'cannot be listened on: choose another --port' in capsys.readouterr().err
+    assert run_cli('ui', *arguments) == 1
+    assert 'cannot be listened on: choose another --port or --host' in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------------------------------------- served

@@ -146,9 +146,10 @@ def launch(page: gradio.Blocks, host: str, port: int) -> None:
 def start(page: gradio.Blocks, host: str, port: int) -> None:
     """Serves the page in the background; raises as `launch`."""
     gr = load_gradio()
+    import httpx  # by which gradio asks the page whether it is there
     fonts = {'font': ['system-ui', 'sans-serif'], 'font_mono': ['ui-monospace', 'monospace']}  # none from elsewhere
     try:
         page.launch(server_name=host, server_port=port, share=False, quiet=True, prevent_thread_lock=True, ssr_mode=False,
                     footer_links=[], theme=gr.themes.Default(**fonts))
-    except (OSError, OverflowError) as error:  # the latter for a port that is none
+    except (OSError, OverflowError, httpx.HTTPError, httpx.InvalidURL) as error:  # the second for a port that is none
         raise ValueError(f'{host}:{port} cannot be listened on: choose another --port or --host ({error})') from None
