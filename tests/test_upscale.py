@@ -116,6 +116,15 @@ def test_streams(images: Path, tmp_path: Path, run_cli: RunCli, monkeypatch: pyt
     assert 'stdin is empty' in capsys.readouterr().err and not (tmp_path / 'big.png').exists()
 
 
+@pytest.mark.parametrize('name, kind', [('photo.jpg', 'JPEG'), ('photo.TIF', 'TIFF'), ('photo.gif', 'PNG')])
+def test_stdout_gets_the_format_of_the_input(name: str, kind: str, images: Path, tmp_path: Path, run_cli: RunCli,
+                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.open(images / 'image_0.png').save(tmp_path / name)
+    monkeypatch.setattr(sys, 'stdout', io.TextIOWrapper(io.BytesIO()))
+    assert run_cli('upscale', name, '-o', '-', *BICUBIC) == 0
+    assert Image.open(sys.stdout.buffer).format == kind
+
+
 def test_a_pipe_is_binary_clean_and_basicsr_is_not_imported(images: Path) -> None:
     code = ("import sys; from lightbsr_arch.cli.main import main; status = main(sys.argv[1:]); "
             "print([name for name in ('basicsr', 'torchvision', 'matplotlib') if name in sys.modules], file=sys.stderr); "

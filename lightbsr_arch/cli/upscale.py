@@ -58,7 +58,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = make_parser('upscale', DESCRIPTION, EPILOG)
     parser.add_argument('inputs', nargs='+', metavar='INPUT', help='image, folder, or -')
     parser.add_argument('-o', '--output', required=True, metavar='OUT', help='image, folder, or -')
-    parser.add_argument('--format', choices=('png', 'jpg', 'webp', 'tiff', 'bmp'), help="default: that of OUT's name, in a folder the input's, on stdout png")
+    parser.add_argument('--format', choices=('png', 'jpg', 'webp', 'tiff', 'bmp'),
+                        help="default: that of OUT's name, else the input's")
     parser.add_argument('--quality', type=_quality, default=95, metavar='1-100', help='of JPEG and WebP (default: 95)')
     what = parser.add_mutually_exclusive_group()
     what.add_argument('--weights', metavar='WEIGHTS', help='a name or a file, see below')

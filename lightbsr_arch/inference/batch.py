@@ -27,7 +27,7 @@ def plan(inputs: list[str], output: str, kind: str | None, force: bool) -> tuple
     Args:
         inputs: Files, folders (searched with their subfolders), or '-' for stdin.
         output: A file for a single one, a folder, or '-' for stdout.
-        kind: The results' format, a key of `FORMATS`; by default that of each input's name, or PNG.
+        kind: The results' format, a key of `FORMATS`; by default that of the output's name, else the input's, or PNG.
         force: Existing files may be overwritten.
 
     Returns:
@@ -66,7 +66,7 @@ def _single(inputs: list[str], output: str, kind: str | None, force: bool) -> tu
         raise ValueError(f'{output} is no name for the format {kind}: change one of them')
     if source != STREAM and not os.path.exists(source):
         return [], [f'there is no file or folder {source}']
-    jobs = [Job(source, output, own or kind or 'png')]
+    jobs = [Job(source, output, own or kind or format_of(source) or 'png')]
     _check(jobs, force)
     return jobs, []
 
