@@ -270,10 +270,12 @@ def test_wrong_files_are_refused_by_name_and_run_no_code(tmp_path: Path, monkeyp
     assert not (tmp_path / 'owned').exists()
 
 
-def test_any_cut_of_a_file_is_a_checkpoint_error(tmp_path: Path) -> None:
-    torch.save({'params': {'w': torch.arange(4.0)}, 'network': {'type': 'LightBSR'}}, tmp_path / 'whole.pth')
+@pytest.mark.parametrize('as_zip, step', [(True, 37), (False, 3)], ids=['zip', 'before torch 1.6'])
+def test_any_cut_of_a_file_is_a_checkpoint_error(as_zip: bool, step: int, tmp_path: Path) -> None:
+    torch.save({'params': {'w': torch.arange(4.0)}, 'network': {'type': 'LightBSR'}}, tmp_path / 'whole.pth',
+               _use_new_zipfile_serialization=as_zip)
     whole = (tmp_path / 'whole.pth').read_bytes()
-    for length in range(0, len(whole), 37):
+    for length in range(0, len(whole), step):
         (tmp_path / 'cut.pth').write_bytes(whole[:length])
         with pytest.raises(CheckpointError, match='cut.pth'):
             checkpoints.read(str(tmp_path / 'cut.pth'))
