@@ -1,8 +1,8 @@
 """`Upscaler`: exact pixels of known networks, and what surrounds them."""
 from __future__ import annotations
 
+import math
 import sys
-from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Iterator
@@ -277,11 +277,30 @@ def test_the_default_budget_is_a_share_of_what_there_is() -> None:
     assert 2**24 < budget < 2**44 and budget <= memory.SHARE * memory._free_in_system() * 1.2
 
 
-def test_files_that_a_container_keeps_in_memory_count_as_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = {'memory.max': '4000000\n', 'memory.current': '3900000\n',
-            'memory.stat': 'anon 500000\ninactive_anon 7\ninactive_file 3000000\nactive_file 200000\n'}
-    monkeypatch.setattr(memory, 'open', lambda path, **how: StringIO(told[Path(path).name]), raising=False)
-    assert memory._free_in_container() == 100_000 + 3_200_000
+def group(limit: str, use: int, prefix: str = '') -> dict[str, str]:
+    """The files of a control group of version 2, or 1 with 'total_': 1000 bytes are of files that are kept in memory."""
+    limit_name, use_name = ('limit_in_bytes', 'usage_in_bytes') if prefix else ('max', 'current')
+    local = 'inactive_file 5\nactive_file 6\n' if prefix else ''
+    return {limit_name: f'{limit}\n', use_name: f'{use}\n',
+            'stat': f'{local}{prefix}inactive_anon 7\n{prefix}inactive_file 800\n{prefix}active_file 200\n'}
+
+
+@pytest.mark.parametrize('own, tree, free', [
+    ('0::/\n', {'': group('9000', 8000)}, 2000),  # a container
+    ('0::/job/step\n', {'job': group('9000', 8000), 'job/step': group('max', 8000)}, 2000),  # Slurm, a scope of systemd
+    ('0::/job/step\n', {'job': group('90000', 8000), 'job/step': group('7000', 5000)}, 3000),
+    ('0::/of/the/host\n', {'': group('9000', 8000)}, 2000),
+    ('2:cpu:/else\n1:memory:/job\n0::/\n', {'memory/job': group('9000', 8000, 'total_'), 'else': group('2', 1)}, 2000),
+    ('0::/\n', {'': group('9000', 20000)}, 0), ('0::/job\n', {'job': group('max', 8000)}, math.inf), (None, {}, math.inf)])
+def test_what_control_groups_leave(own: str | None, tree: dict[str, dict[str, str]], free: float, tmp_path: Path,
+                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = {'proc/self/cgroup': own} if own else {}
+    texts |= {f'sys/fs/cgroup/{folder}/memory.{name}': text for folder, told in tree.items() for name, text in told.items()}
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(memory, 'open', lambda path, **how: open(f'{tmp_path}{path}', **how), raising=False)
+    assert memory._free_in_container() == free
 
 
 @pytest.mark.parametrize('arch, device, layout', [

@@ -2,14 +2,18 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
+from pathlib import Path
 
 import torch
 
 UNITS = {'': 1, 'K': 2**10, 'M': 2**20, 'G': 2**30, 'T': 2**40}
 SHARE = 0.5  # of what is free now: other programs live here too
 FALLBACK = 2 * 2**30  # where the system does not tell
+GROUP_FILES = {  # by version of control groups: files of the limit and the use, and what sums over those below begin with
+    '': ('memory.max', 'memory.current', ''), 'memory': ('memory.limit_in_bytes', 'memory.usage_in_bytes', 'total_')}
 
 
 def parse_size(text: str) -> int:
@@ -43,12 +47,22 @@ def _free_in_system() -> int:
 
 
 def _free_in_container() -> float:
-    """What a control group leaves, which the system's figure does not know of; files that are kept in memory give way."""
-    with contextlib.suppress(OSError, ValueError):
+    """What control groups leave, which the system's figure does not know of; the limit of each holds for those below it."""
+    groups = []
+    with contextlib.suppress(OSError, ValueError), open('/proc/self/cgroup', encoding='utf-8') as file:
+        groups = re.findall(r'^\d+:(memory|):/(.*)$', file.read(), re.MULTILINE)  # of version 1, of version 2
+    places = [(version, Path('/sys/fs/cgroup', version, path)) for version, path in groups]
+    return min((_left(version, folder) for version, place in places for folder in (place, *place.parents)), default=math.inf)
+
+
+def _left(version: str, folder: Path) -> float:
+    """What one leaves; files that are kept in memory give way."""
+    limit, use, total = GROUP_FILES[version]
+    with contextlib.suppress(OSError, ValueError):  # 'max' is no number
         texts = []
-        for name in ('max', 'current', 'stat'):
-            with open(f'/sys/fs/cgroup/memory.{name}', encoding='ascii') as file:
+        for name in (limit, use, 'memory.stat'):
+            with open(folder / name, encoding='ascii') as file:
                 texts.append(file.read())
-        files = sum(map(int, re.findall(r'^(?:in)?active_file (\d+)$', texts[2], re.MULTILINE)))
+        files = sum(map(int, re.findall(rf'^{total}(?:in)?active_file (\d+)$', texts[2], re.MULTILINE)))
         return max(int(texts[0]) - int(texts[1]) + files, 0)
-    return float('inf')
+    return math.inf
