@@ -13,7 +13,7 @@ from PIL import Image
 
 from lightbsr_arch import checkpoints
 from lightbsr_arch.degradations import Degradation, parse_degradation
-from lightbsr_arch.evaluation.comparison import degraded_scenes, load_candidates, restore, telling_region
+from lightbsr_arch.evaluation.comparison import cut, degraded_scenes, load_candidates, real_scenes, restore, telling_region
 from lightbsr_arch.evaluation.images import Scores, as_image, files_by_stem, find_image, read_image, score
 from lightbsr_arch.evaluation.plots.crops import Layout, best_texts
 from tests import tiny_options as tiny
@@ -160,9 +160,12 @@ def test_an_image_is_found_by_its_name(names: list[str], stem: str, expected: An
 def test_real_images_have_no_figures_and_pairs_have(images: Path, tmp_path: Path, weights: Path, run_cli: RunCli,
                                                     capsys: pytest.CaptureFixture[str]) -> None:
     lq = write_image(tmp_path / 'lq' / 'image_0.png', noise(20, 24))
-    assert run_cli('compare', f'Mine={weights}', '--lq', lq.parent) == 0
+    assert run_cli('compare', f'Mine={weights}', '--lq', lq.parent, '--box', '8,20,40,32', '--zoom', 3) == 0
     assert 'Bicubic' not in capsys.readouterr().out
-    assert find(pixels(Path('comparison.png')), np.full((1, 1, 3), 255, np.uint8)) is not None
+    scene, = real_scenes(str(lq), 4)
+    panels = [scene.lq.repeat(4, 0).repeat(4, 1), *(restore(c, scene, 4) for c in load_candidates({'Mine': str(weights)}, 4))]
+    crops = [cut(panel, (8, 20, 40, 32)).repeat(3, 0).repeat(3, 1) for panel in panels]
+    assert None not in [find(pixels(Path('comparison.png')), crop) for crop in crops]
     for gt in (images, images / 'image_0.png'):
         assert run_cli('compare', f'Mine={weights}', '--lq', lq, '--gt', gt) == 0
         assert re.search(r'\| [\d.]+ / -?[\d.]+ +\| [\d.]+ / -?[\d.]+ +\|', capsys.readouterr().out)

@@ -47,9 +47,10 @@ def kdsr_student(images: Path) -> dict[str, Any]:
 
 
 def kdsr_teacher(images: Path) -> dict[str, Any]:
+    """Without BatchNorm too; one stage, of all, in two parts of a batch."""
     opt = tiny.training(images, 'kdsr_teacher', model_type='KDSRTeacherModel')
     opt['network_g'] = {'type': 'KDSRTeacher', 'num_feat': 8, 'num_block': 1, 'num_estimator_block': 1}
-    opt['train'] |= {'stages': tiny.STAGES[1:]}
+    opt['train'] |= {'stages': tiny.STAGES[1:], 'accumulate': 2}
     return opt
 
 
@@ -96,12 +97,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     teacher['train']['ema_decay'] = 0.5
     student = tiny.student(images, 'experiments/teacher/models/net_g_latest.pth')
     spoilt = kdsr_teacher(images) | {'name': 'spoilt'}
+    spoilt['train'] |= {'accumulate': 1}
     for opt in (teacher, student, kdsr_teacher(images), kdsr_student(images), edsr(images), gan(images), idr(images), spoilt):
-        opt['datasets']['train'] |= {'batch_size_per_gpu': 1, 'dataset_enlarge_ratio': 2}
+        opt['datasets']['train'] |= {'batch_size_per_gpu': opt['train'].get('accumulate', 1), 'dataset_enlarge_ratio': 2}
         tiny.write(opt, folder)
-    both = kdsr_student(images) | {'name': 'double'}
-    both['datasets']['train'] |= {'batch_size_per_gpu': 2, 'dataset_enlarge_ratio': 2}
-    tiny.write(both, folder)
+    for opt, batch_size in ((kdsr_student(images), 2), (kdsr_teacher(images), 4)):
+        opt['datasets']['train'] |= {'batch_size_per_gpu': batch_size, 'dataset_enlarge_ratio': 2}
+        opt['train'] |= {'accumulate': 1}
+        tiny.write(opt | {'name': f'double_{opt["name"]}'}, folder)
     return folder
 
 
@@ -114,9 +117,9 @@ def two(folder: Path) -> list[dict[str, Steps]]:
 
 
 @pytest.mark.parametrize('name, num_step', [('teacher', 4), ('student', 4), ('kdsr_teacher', 2), ('kdsr_student', 4),
-                                            ('edsr', 4), ('gan', 4)])
+                                            ('edsr', 4), ('gan', 4), ('spoilt', 2)])
 def test_all_processes_take_the_same_step(two: list[dict[str, Steps]], name: str, num_step: int) -> None:
-    """In each stage: gradients, parameters (the key branch's too), their average and the queue."""
+    """In each stage: gradients, parameters (the key branch's too), their average and the queue. Or none takes it."""
     first, second = (runs[name] for runs in two)
     assert len(first) == len(second) == num_step
     for one, other in zip(first, second):
@@ -136,12 +139,14 @@ def test_the_queue_takes_the_keys_of_all_processes(two: list[dict[str, Steps]]) 
 
 
 def test_gradients_are_those_of_one_process_with_the_double_batch(folder: Path, two: list[dict[str, Steps]]) -> None:
-    (one,), = launch(1, folder, 'one', 'train -opt double.yml'),
-    for single, double in zip(one[0], two[0]['kdsr_student']):
-        assert single['gradients'].keys() == double['gradients'].keys()
-        for name, gradient in single['gradients'].items():
-            torch.testing.assert_close(double['gradients'][name], gradient, rtol=2e-3, atol=2e-6 + 2e-3 * float(gradient.abs().max()))
-        break  # Adam's first step turns rounding errors of tiny gradients into whole steps
+    """In a stage of the estimator and, in parts, in one of all; Adam's first step turns rounding errors into whole steps."""
+    names = ['kdsr_student', 'kdsr_teacher']
+    one, = launch(1, folder, 'one', *(f'train -opt double_{name}.yml' for name in names))
+    for name, steps in zip(names, one):
+        single, double = (first['gradients'] for first in (steps[0], two[0][name][0]))
+        assert single.keys() == double.keys()
+        for key, gradient in single.items():
+            torch.testing.assert_close(double[key], gradient, rtol=2e-3, atol=2e-6 + 2e-3 * float(gradient.abs().max()))
 
 
 def test_a_resumed_run_of_two_processes_is_the_same_run(folder: Path, two: list[dict[str, Steps]]) -> None:
@@ -202,6 +207,16 @@ def test_validation_is_shared_and_complete(folder: Path, two: list[dict[str, Ste
     assert f'{validated:.2f}' in table
 
 
+@pytest.mark.parametrize('name, moved', [('teacher', '1.encoder.query.estimator.1.running_mean'),  # the average's
+                                         ('student', '0.estimator.1.running_mean')])
+def test_the_buffers_of_the_first_process_are_validated(two: list[dict[str, Steps]], name: str, moved: str) -> None:
+    """After a step each process has its own."""
+    first, second = (runs[name][-1] for runs in two)
+    assert not torch.equal(first['buffers'][moved], second['buffers'][moved])
+    for last in (first, second):
+        assert [key for key, value in first['buffers'].items() if not torch.equal(value, last['validated'][key])] == []
+
+
 def test_the_idr_is_validated_on_the_images_of_all_processes(folder: Path, two: list[dict[str, Steps]]) -> None:
     """In both stages as in one process."""
     tiny.write(idr(folder / 'images') | {'name': 'idr_alone'}, folder)
@@ -215,7 +230,7 @@ def test_the_idr_is_validated_on_the_images_of_all_processes(folder: Path, two: 
 def test_a_skipped_step_names_the_images_of_all_processes(folder: Path, two: list[dict[str, Steps]]) -> None:
     log = next((folder / 'experiments/spoilt').glob('*.log')).read_text()
     line = next(line for line in log.splitlines() if 'Step 1 is skipped' in line)
-    assert len(set(re.findall(r'image_\d.png', line))) == 2 and 'Step 2' not in log
+    assert 'l_pix not finite' in line and len(set(re.findall(r'image_\d.png', line))) == 2 and 'Step 2' not in log
 
 
 def test_slurm_tells_each_process_its_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

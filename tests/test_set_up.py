@@ -25,7 +25,7 @@ def test_each_python_that_is_promised_has_the_versions(python: str) -> None:
     assert len(asked) > 20 and not refused
 
 
-def test_a_wheel_holds_all_files_of_the_package_and_the_option_files(tmp_path: Path) -> None:
+def test_a_wheel_holds_all_files_of_the_package_the_option_files_and_both_commands(tmp_path: Path) -> None:
     source, records = tmp_path / 'source', ('logs', 'curves.png')  # of how the bundled weights were trained
     for folder in ('lightbsr_arch', 'options'):
         shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns('__pycache__', *records))
@@ -39,3 +39,6 @@ def test_a_wheel_holds_all_files_of_the_package_and_the_option_files(tmp_path: P
     held = {name.removeprefix('lightbsr_arch/') if name.startswith('lightbsr_arch/options/') else name
             for name in zipfile.ZipFile(wheel).namelist() if '.dist-info/' not in name}
     assert held == expected and len(expected) > 100
+    built, = metadata.distributions(path=[str(wheel)])
+    assert {command.name: command.value for command in built.entry_points} == dict.fromkeys(
+        ('basicsr', 'lightbsr'), 'lightbsr_arch.cli.main:main')

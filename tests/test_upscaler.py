@@ -18,7 +18,7 @@ from lightbsr_arch.archs.layers import ConvNeXtBody, Upsampler
 from lightbsr_arch.degradations import imresize
 from lightbsr_arch.inference import Upscaler, bundled, memory, upscaler as upscaler_module, views, workspace
 from lightbsr_arch.inference.alpha import fill_hidden
-from lightbsr_arch.inference.devices import computing_in, pick_layout
+from lightbsr_arch.inference.devices import computing_in, pick_dtype, pick_layout
 from lightbsr_arch.inference.memory import parse_size
 from lightbsr_arch.inference.noise import NOISY, noise_level
 from lightbsr_arch.inference.resizing import resize
@@ -310,6 +310,12 @@ def test_layouts(arch: str, device: str, layout: torch.memory_format) -> None:
     assert pick_layout(tiny(arch), device) == layout
 
 
+@pytest.mark.parametrize('device, bits, dtype', [
+    ('cuda', 8, torch.float16), ('cuda', 16, torch.float32), ('cpu', 8, torch.float32)])
+def test_default_precisions(device: str, bits: int, dtype: torch.dtype) -> None:
+    assert pick_dtype(None, torch.device(device), bits) == dtype
+
+
 @pytest.mark.parametrize('dtype, allowed', [(torch.float32, False), (torch.float16, True)])
 def test_full_precision_on_cuda_is_more_than_tf32(dtype: torch.dtype, allowed: bool) -> None:
     before = torch.backends.cudnn.allow_tf32
@@ -319,7 +325,8 @@ def test_full_precision_on_cuda_is_more_than_tf32(dtype: torch.dtype, allowed: b
 
 
 @pytest.mark.parametrize('budget', [None, 3_000_000])
-@pytest.mark.parametrize('precision, dtype', [('fp32', torch.float32), ('bf16', torch.bfloat16)])
+@pytest.mark.parametrize('precision, dtype', [
+    ('fp32', torch.float32), ('fp16', torch.float16), ('bf16', torch.bfloat16)])
 def test_the_whole_and_its_parts_are_computed_in_the_precision_asked_for(precision: str, dtype: torch.dtype, budget: int | None,
                                                                          monkeypatch: pytest.MonkeyPatch) -> None:
     asked = set()
