@@ -193,11 +193,11 @@ def measure(pair: Pair, asked: Settings, rates: Mapping[str, Mapping[str, float]
     multiply_adds = pair.multiply_adds()
     ways: dict[str, Ask] = {'plain': plain_way} if pair.plain else {}
     ways['ours'] = here(pair.ours, asked)
-    if not asked.quick:  # what a first run alone takes, as libraries' pages and gradients, does not count
-        for ask in ways.values():
-            ask(timed)
+    unmeasured = [] if asked.quick else list(ways.values())
+    for ask in unmeasured:  # what a first run alone takes, as libraries' pages and gradients, does not count
+        ask(timed)
     peaks = {way: ask(peak_memory) for way, ask in ways.items()}
-    for ask in [] if asked.quick else 2 * list(ways.values()):  # until what each keeps of the memory has settled
+    for ask in 2 * unmeasured:  # until what each keeps of the memory has settled
         ask(timed)
     rounds = [{way: ask(timed if asked.quick else turn) for way, ask in ways.items()} for _ in range(asked.repeats)]
     row: dict[str, Any] = {'name': pair.name, 'disagreement': disagreement, 'tolerance': pair.tolerance,

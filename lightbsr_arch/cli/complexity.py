@@ -21,8 +21,8 @@ DESCRIPTION = """\
 Prints parameters, multiply-adds, activations, latency and peak memory of networks at given LR sizes, beside what the
 papers print, and draws their cost against PSNR."""
 EPILOG = """\
-NETWORK is LightBSR, KDSR-M, KDSR-L, KDSR-GAN, RCAN or ESRGAN; a file of weights (.pth, .safetensors); an option file (.yml), whose
-network_g is taken; or the table.json of `basicsr test`. LABEL=NETWORK gives it another name.
+NETWORK is LightBSR, KDSR-M, KDSR-L, KDSR-GAN, RCAN or ESRGAN; a file of weights (.pth, .safetensors); an option file
+(.yml), whose network_g is taken; or the table.json of `basicsr test`. LABEL=NETWORK gives it another name.
 
 Multiply-adds are half of the operations that torch's own counter finds. Activations are the numbers that the
 convolutions put out. Latency is of one image, in float32. Memory is the peak of all tensors on a GPU; on a CPU it is

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Optional
 
 from .. import __version__
 from ..data.blind_degradation_dataset import list_images
@@ -56,13 +56,18 @@ def image_hashes(section: Mapping[str, Any], folder: str) -> dict[str, str]:
     return {name: sha256(os.path.join(folder, name)) for name in names}
 
 
+def main_folder(section: Mapping[str, Any]) -> Optional[str]:
+    """Where a data set's HR images are, or for want of them its LR images."""
+    return section.get('dataroot_gt') or section.get('dataroot_lq')
+
+
 def image_names(section: Mapping[str, Any], folder: str) -> list[str]:
     """A data set's images in one of its folders, relative to it.
 
     A list names HR images, where there are any. BasicSR's own data sets read its lines up to the first space; of clips, they
     name folders. What other plugins' data sets read may be unknown: no images.
     """
-    listing = section.get('meta_info_file') if folder == (section.get('dataroot_gt') or section['dataroot_lq']) else None
+    listing = section.get('meta_info_file') if folder == main_folder(section) else None
     if 'degradation' in section:
         return list_images(folder, listing)
     try:

@@ -9,7 +9,7 @@ from typing import Any, Mapping, Optional
 from torch import nn
 
 from ..degradations import parse_degradation
-from .manifest import image_names, manifest
+from .manifest import image_names, main_folder, manifest
 from .paper import departures, method, printed_average, printed_psnr, printed_real_psnr
 from .writing import aligned, csv_text, json_text, write
 
@@ -95,7 +95,7 @@ def _row(opt: Mapping[str, Any], section: Mapping[str, Any], results: Mapping[st
     values = {metric: float(result['val']) for metric, result in results.items()}
     if missing:
         return Row(name, label, values, paper, section['dataroot_gt'])
-    folder = section.get('dataroot_gt') or section.get('dataroot_lq')
+    folder = main_folder(section)
     num_images = (len(image_names(section, folder)) or None) if folder else None
     return Row(name, label, values, paper, None, num_images, section.get('center_crop'))
 
